@@ -1,0 +1,111 @@
+# UKL: the tools, the kernel they link with, and the tests.
+# `make` builds all of it in place; `make run` shows that it works.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+bin := target/release
+lib := target/lib/ukl
+tools := ukl-cc ukl-ld ukl-run symbol-rewriter
+host := x86_64-unknown-linux-gnu
+# What compilers call a linker, by default and with -fuse-ld=.
+lds := ld ld.bfd ld.gold ld.lld ld.mold
+
+# What a user builds with the tools is not what the tools are built with.
+unexport RUSTFLAGS CARGO_TARGET_DIR CARGO_BUILD_TARGET UKL_LIBDIR UKL_FLAGS UKL_IMAGE
+export CARGO_TARGET_DIR := $(CURDIR)/target
+cargo := cargo
+
+.PHONY: all deps test-deps tools init kernel layout shortcuts run test bench-tools bench-syscalls install clean distclean \
+	kernel-loc kernel-off-check kernel-checkpatch kernel-bisect
+.DEFAULT_GOAL := all
+
+all: tools layout shortcuts
+
+# Installs what the machine lacks; quick when it lacks nothing.
+deps:
+	@scripts/deps
+	@command -v $(cargo) >/dev/null || { \
+		echo "error: cargo is missing: install Rust 1.88 or later, https://rustup.rs" >&2; exit 1; }
+
+tools: deps
+	$(cargo) build --release
+	@ln -sfn ukl-cc $(bin)/ukl-c++
+
+# The guest's init is static: there is no libc in the image but the program's.
+init: deps
+	CARGO_TARGET_DIR=$(CURDIR)/target/init \
+	RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
+	$(cargo) build --release -p ukl-init --target $(host)
+
+# Builds the kernel archive in ~/.cache/ukl, or finds it there.
+kernel: deps
+	@mkdir -p $(lib)
+	@archive=$$(kernel/build) && ln -sfn "$$archive" $(lib)/kernel && kernel/prune "$$archive"
+
+# Kernel code that comes with UKL, and what programs see of it.
+shortcuts: tools layout
+	@$(MAKE) --no-print-directory -C shortcuts LIB=$(CURDIR)/$(lib) UKL_CC=$(CURDIR)/$(bin)/ukl-cc
+
+layout: init kernel
+	@mkdir -p $(lib)/libexec
+	@for ld in $(lds); do ln -sfn ../../../release/ukl-ld $(lib)/libexec/$$ld; done
+	@cmp -s target/init/$(host)/release/ukl-init $(lib)/init || \
+		install -m 755 target/init/$(host)/release/ukl-init $(lib)/init
+
+run: all
+	@mkdir -p target/examples
+	@cp -ru examples/hello target/examples/
+	$(MAKE) --no-print-directory -C target/examples/hello CC=$(CURDIR)/$(bin)/ukl-cc
+	$(bin)/ukl-run target/examples/hello/hello
+
+# The tests need more: other compilers and build systems, debuggers, clients of servers.
+test-deps:
+	@scripts/deps --tests
+
+test: all test-deps kernel-loc kernel-checkpatch
+	$(cargo) test --release
+	$(cargo) test --release -p ukl-init
+	$(cargo) test --release -p testsuite
+
+# What the tools take, beside what the host's take for the same.
+bench-tools: all
+	$(cargo) bench -p testsuite --bench tools
+
+bench-syscalls: all
+	@testsuite/benches/syscalls
+
+kernel-loc:
+	@kernel/loc
+
+kernel-checkpatch: deps
+	@kernel/checkpatch
+
+kernel-off-check: deps
+	@kernel/off-check
+
+kernel-bisect: deps
+	@kernel/bisect
+
+# `sudo make install` behind `make` must not build anew with root's cache.
+install:
+	@[ -x $(bin)/ukl-run ] && [ -e $(lib)/kernel/vmlinux ] && [ -e $(lib)/init ] || $(MAKE) all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/ukl/libexec
+	install -m 755 $(addprefix $(bin)/,$(tools)) $(DESTDIR)$(PREFIX)/bin
+	ln -sfn ukl-cc $(DESTDIR)$(PREFIX)/bin/ukl-c++
+	for ld in $(lds); do ln -sfn ../../../bin/ukl-ld $(DESTDIR)$(PREFIX)/lib/ukl/libexec/$$ld; done
+	install -m 755 $(lib)/init $(DESTDIR)$(PREFIX)/lib/ukl/init
+	rm -rf $(DESTDIR)$(PREFIX)/lib/ukl/kernel
+	rm -rf $(DESTDIR)$(PREFIX)/lib/ukl/shortcuts
+	cp -r --no-preserve=ownership $(lib)/shortcuts $(lib)/include $(lib)/libukl.a \
+		$(DESTDIR)$(PREFIX)/lib/ukl
+	cp -rL --no-preserve=ownership $(lib)/kernel $(DESTDIR)$(PREFIX)/lib/ukl/kernel
+	install -d $(DESTDIR)$(PREFIX)/share/ukl
+	install -m 644 share/* $(DESTDIR)$(PREFIX)/share/ukl
+
+clean:
+	rm -rf target
+
+# Also forgets the kernels, their sources and everything else in the cache.
+distclean: clean
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/ukl"

@@ -1,0 +1,154 @@
+# Functions of the scripts in this folder: where things are, the source trees,
+# and one way to configure and build them.  Sourced, by bash, with `set -eu`.
+# shellcheck shell=bash
+shopt -s inherit_errexit
+
+kernel_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/ukl
+work=$cache/kernel/work
+tarball=${KERNEL_TARBALL:-/usr/src/linux-source-6.12.tar.xz}
+jobs=${JOBS:-$(nproc)}
+
+die() {
+	echo "kernel: error: $*" >&2
+	exit 1
+}
+
+say() {
+	echo "kernel: $*" >&2
+}
+
+# The series, in order, one path a line.
+patches() {
+	find "${KERNEL_PATCHES:-$kernel_dir/patches}" -name '*.patch' ! -name '0000-*' | LC_ALL=C sort
+}
+
+# Reading 150 MB for every `make` that has nothing to do is slow: remember the
+# sum for as long as the file's size and time stay.
+tarball_sum() {
+	[ -r "$tarball" ] || die "$tarball: not there; \`make deps\` installs it" \
+		"(Debian's linux-source-6.12), or name another by KERNEL_TARBALL="
+	local id memo
+	id=$(stat -L -c '%s.%Y.%i' "$tarball")
+	memo=$cache/kernel/sums/$id
+	if [ ! -s "$memo" ]; then
+		mkdir -p "$(dirname "$memo")"
+		sha256sum <"$tarball" | cut -c1-16 >"$memo.$$"
+		mv "$memo.$$" "$memo"
+	fi
+	cat "$memo"
+}
+
+# The unpacked tarball, which nobody writes to.  Prints its path.
+pristine() {
+	local dir
+	dir=$cache/kernel/source/$(tarball_sum)
+	if [ ! -d "$dir" ]; then
+		say "unpacking $tarball"
+		rm -rf "$dir.new"
+		mkdir -p "$dir.new"
+		tar -xf "$tarball" -C "$dir.new" --strip-components=1
+		mv "$dir.new" "$dir"
+	fi
+	echo "$dir"
+}
+
+# Only one build at a time has the work tree.
+lock_work() {
+	mkdir -p "$work"
+	exec 9>"$work/lock"
+	flock -n 9 || {
+		say "waiting for another kernel build to end"
+		flock 9
+	}
+}
+
+# Lay the source at $work/linux, always that path: ccache, __FILE__ and the
+# comparison of object files depend on it.  Arguments: patches to apply.
+lay_source() {
+	local from log=$work/patch.log p
+	from=$(pristine)
+	rm -rf "$work/linux"
+	# Links are enough: patch writes a new file, and builds go elsewhere.
+	cp -al "$from" "$work/linux"
+	for p; do
+		(cd "$work/linux" && patch -p1 --no-backup-if-mismatch -s -f <"$p") >"$log" 2>&1 || {
+			cat "$log" >&2
+			die "$p does not apply to $tarball"
+		}
+		# Fuzz means a place that was guessed.
+		! grep -q fuzz "$log" || say "$(basename "$p"): $(grep fuzz "$log")"
+	done
+}
+
+compiler() {
+	if command -v ccache >/dev/null && [ -z "${UKL_NO_CCACHE:-}" ]; then
+		echo "ccache gcc"
+	else
+		echo gcc
+	fi
+}
+
+# make in the work tree, reproducibly.
+kmake() {
+	# A make above would hand down its own flags and jobs.
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u KCONFIG_ALLCONFIG \
+		LC_ALL=C \
+		KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
+		KBUILD_BUILD_USER=ukl KBUILD_BUILD_HOST=ukl KBUILD_BUILD_VERSION=1 \
+		${KCONFIG_ALLCONFIG_FILE:+KCONFIG_ALLCONFIG="$KCONFIG_ALLCONFIG_FILE"} \
+		make -s -j"$jobs" -C "$work/linux" O="$work/build" ARCH=x86_64 \
+		CC="$(compiler)" "$@"
+}
+
+# Does the tree know CONFIG_UNIKERNEL_LINUX?
+has_ukl() {
+	grep -qrs --include=Kconfig\* '^config UNIKERNEL_LINUX$' \
+		"$work/linux/arch/x86" "$work/linux/init" "$work/linux/kernel"
+}
+
+# Configure $work/build from the named fragments on top of allnoconfig, and see
+# that nothing of them was lost.
+configure() {
+	rm -rf "$work/build"
+	mkdir -p "$work/build"
+	cat "$@" >"$work/build/fragment"
+	KCONFIG_ALLCONFIG_FILE=$work/build/fragment kmake allnoconfig >"$work/config.log" 2>&1 || {
+		cat "$work/config.log" >&2
+		die "configuration failed"
+	}
+	check_config "$work/build/fragment" "$work/build/.config"
+}
+
+# check_config FRAGMENT .CONFIG: every line of the fragment holds.
+check_config() {
+	local line name bad=0
+	while IFS= read -r line; do
+		case $line in
+		'# CONFIG_'*' is not set')
+			name=${line#\# }
+			name=${name%% *}
+			! grep -q "^$name=" "$2" || {
+				say "$(grep "^$name=" "$2"), but it should be off"
+				bad=1
+			}
+			;;
+		CONFIG_*)
+			grep -qxF "$line" "$2" || {
+				say "$line is wanted; the configuration has: $(grep -w "${line%%=*}" "$2" || echo nothing)"
+				bad=1
+			}
+			;;
+		esac
+	done <"$1"
+	[ $bad = 0 ] || die "the configuration does not hold what its fragments ask for"
+}
+
+# make TARGETS with the log kept; the end of it is shown on failure.
+build_targets() {
+	local log=$work/build.log
+	kmake "$@" >"$log" 2>&1 || {
+		tail -n 40 "$log" >&2
+		die "the build failed; all of its output is in $log"
+	}
+}

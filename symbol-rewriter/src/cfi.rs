@@ -1,0 +1,308 @@
+//! Unwinding: a frame description for code that has moved.
+//!
+//! A trampoline is code of the function it was moved from, at another address, so its description is
+//! the function's own, replayed: every instruction of the description up to the place the code came
+//! from, then the rest as the moved code comes to it. Nothing is worked out anew that could differ
+//! from what the compiler said.
+
+use gimli::{BaseAddresses, EhFrame, LittleEndian, UnwindSection as _};
+
+use crate::elf::{Object, Reloc, STB_LOCAL};
+use crate::emit::Plan;
+use crate::error::Result;
+use crate::frames::{Cfa, Frame};
+
+const DW_CFA_ADVANCE_LOC: u8 = 0x40;
+const DW_CFA_OFFSET: u8 = 0x80;
+const DW_CFA_RESTORE: u8 = 0xc0;
+const DW_CFA_NOP: u8 = 0;
+const DW_CFA_DEF_CFA_OFFSET: u8 = 0x0e;
+
+/// A description taken apart.
+pub(crate) struct Script {
+    /// The instructions other than those that advance, with the address each takes effect at.
+    steps: Vec<(u64, Vec<u8>)>,
+    /// The width of the fields that hold an address and a length.
+    width: usize,
+    /// Whether the entry has augmentation data, and how many bytes.
+    augmentation: Option<usize>,
+}
+
+/// A piece of moved code: from which address, and where in the trampoline it begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    /// The address in the function whose frame it runs with.
+    pub from: u64,
+    /// Its offset in the trampoline.
+    pub at: u64,
+    /// How far the stack pointer is below where the function has it.
+    pub lowered: i64,
+}
+
+impl Script {
+    /// Takes a description apart. `None` if there is something in it that cannot be moved.
+    pub fn read(object: &Object<'_>, frame: &Frame) -> Result<Option<Script>> {
+        let content = object.content(frame.section);
+        let mut section = EhFrame::new(content, LittleEndian);
+        section.set_address_size(8);
+        let bases = BaseAddresses::default()
+            .set_eh_frame(0)
+            .set_text(0)
+            .set_got(0);
+        let Ok(fde) =
+            section.fde_from_offset(&bases, frame.offset.into(), EhFrame::cie_from_offset)
+        else {
+            return Ok(None);
+        };
+        let encoding = fde
+            .cie()
+            .fde_address_encoding()
+            .map_or(0, |encoding| encoding.0);
+        let width = match encoding & 0x0f {
+            0x03 | 0x0b => 4,
+            0x00 | 0x04 | 0x0c => 8,
+            _ => return Ok(None),
+        };
+        let movable = fde.cie().code_alignment_factor() == 1
+            && content.len().is_multiple_of(4)
+            && ends_with_entry(content)
+            && object.symbol(frame.reloc.symbol as usize)?.bind == STB_LOCAL
+            && object.relocs_for(frame.section)?.is_some();
+        if !movable {
+            return Ok(None);
+        }
+        let end = frame.offset + 4 + fde.entry_len();
+        let mut bytes = Bytes {
+            data: content,
+            at: frame.offset + 8 + 2 * width,
+            end,
+        };
+        let mut augmentation = None;
+        if fde.cie().augmentation().is_some() {
+            let Some(size) = bytes.uleb() else {
+                return Ok(None);
+            };
+            if bytes.skip(size as usize).is_none() {
+                return Ok(None);
+            }
+            augmentation = Some(size as usize);
+        }
+        Ok(read_steps(&mut bytes, frame.start).map(|steps| Script {
+            steps,
+            width,
+            augmentation,
+        }))
+    }
+
+    /// Whether the description changes at an address within a range.
+    pub fn changes_in(&self, range: std::ops::Range<u64>) -> bool {
+        self.steps.iter().any(|(at, _)| range.contains(at))
+    }
+
+    /// Adds the description of a trampoline to the plan.
+    ///
+    /// `pieces` are in the order of the trampoline, which begins at `start` of the section the frame
+    /// is for, and is `len` long. `cfa` is the frame's address at the pieces that run with a lowered
+    /// stack pointer.
+    pub fn describe(
+        &self,
+        object: &Object<'_>,
+        plan: &mut Plan,
+        frame: &Frame,
+        (start, len): (u64, u64),
+        pieces: &[Piece],
+        cfa: Option<Cfa>,
+    ) -> Result<()> {
+        let mut script = Vec::new();
+        let mut steps = self.steps.iter().peekable();
+        let mut at = 0;
+        let mut lowered = 0;
+        for piece in pieces {
+            let mut due = Vec::new();
+            while let Some((_, step)) = steps.next_if(|(addr, _)| *addr <= piece.from) {
+                due.extend_from_slice(step);
+            }
+            if piece.lowered != lowered {
+                lowered = piece.lowered;
+                if let Some(Cfa::StackPointer(offset)) = cfa {
+                    due.push(DW_CFA_DEF_CFA_OFFSET);
+                    uleb(&mut due, offset.wrapping_add(lowered) as u64);
+                }
+            }
+            if !due.is_empty() {
+                advance(&mut script, piece.at - at);
+                at = piece.at;
+                script.extend_from_slice(&due);
+            }
+        }
+
+        let content = plan
+            .contents
+            .entry(frame.section)
+            .or_insert_with(|| object.content(frame.section).to_vec());
+        let offset = content.len();
+        let mut entry = vec![0; 4];
+        entry.extend_from_slice(&((offset + 4 - frame.cie) as u32).to_le_bytes());
+        entry.extend_from_slice(&[0; 8][..self.width]);
+        entry.extend_from_slice(&len.to_le_bytes()[..self.width]);
+        if let Some(size) = self.augmentation {
+            uleb(&mut entry, size as u64);
+            entry.resize(entry.len() + size, 0);
+        }
+        entry.extend_from_slice(&script);
+        entry.resize(entry.len().next_multiple_of(8), DW_CFA_NOP);
+        let size = (entry.len() - 4) as u32;
+        entry[..4].copy_from_slice(&size.to_le_bytes());
+        content.extend_from_slice(&entry);
+
+        let relocs = match plan.relocs.entry(frame.section) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(object.relocs_for(frame.section)?.unwrap_or_default())
+            }
+        };
+        relocs.push(Reloc {
+            offset: offset as u64 + 8,
+            addend: frame
+                .reloc
+                .addend
+                .wrapping_add(start.wrapping_sub(frame.start) as i64),
+            ..frame.reloc
+        });
+        Ok(())
+    }
+}
+
+/// Whether the last thing in an `.eh_frame` is an entry rather than a terminator.
+fn ends_with_entry(content: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(length) = content.get(at..at + 4) {
+        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]);
+        if length == 0 || length == u32::MAX {
+            return false;
+        }
+        at += 4 + length as usize;
+        if at > content.len() {
+            return false;
+        }
+    }
+    at == content.len()
+}
+
+fn advance(script: &mut Vec<u8>, by: u64) {
+    match by {
+        0 => {}
+        1..0x40 => script.push(DW_CFA_ADVANCE_LOC | by as u8),
+        0x40..0x100 => script.extend_from_slice(&[2, by as u8]),
+        0x100..0x1_0000 => {
+            script.push(3);
+            script.extend_from_slice(&(by as u16).to_le_bytes());
+        }
+        _ => {
+            script.push(4);
+            script.extend_from_slice(&(by as u32).to_le_bytes());
+        }
+    }
+}
+
+fn uleb(out: &mut Vec<u8>, mut value: u64) {
+    loop {
+        let byte = (value & 0x7f) as u8;
+        value >>= 7;
+        if value == 0 {
+            out.push(byte);
+            return;
+        }
+        out.push(byte | 0x80);
+    }
+}
+
+struct Bytes<'d> {
+    data: &'d [u8],
+    at: usize,
+    end: usize,
+}
+
+impl Bytes<'_> {
+    fn skip(&mut self, count: usize) -> Option<()> {
+        self.at = self.at.checked_add(count).filter(|&at| at <= self.end)?;
+        Some(())
+    }
+
+    fn number(&mut self, width: usize) -> Option<u64> {
+        let from = self.at;
+        self.skip(width)?;
+        let mut bytes = [0; 8];
+        bytes[..width].copy_from_slice(&self.data[from..from + width]);
+        Some(u64::from_le_bytes(bytes))
+    }
+
+    /// A number of variable length; of a signed one only the length comes out right.
+    fn uleb(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        let mut shift = 0;
+        loop {
+            let byte = self.number(1)?;
+            value |= (byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            shift += 7;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+    }
+}
+
+/// Splits the instructions of a description. `None` if one is unknown.
+fn read_steps(bytes: &mut Bytes<'_>, start: u64) -> Option<Vec<(u64, Vec<u8>)>> {
+    let mut steps = Vec::new();
+    let mut addr = start;
+    while bytes.at < bytes.end {
+        let from = bytes.at;
+        let op = bytes.number(1)? as u8;
+        match op & 0xc0 {
+            DW_CFA_ADVANCE_LOC => {
+                addr = addr.wrapping_add(u64::from(op & 0x3f));
+                continue;
+            }
+            DW_CFA_OFFSET => {
+                bytes.uleb()?;
+            }
+            DW_CFA_RESTORE => {}
+            _ => match op {
+                DW_CFA_NOP => continue,
+                // advance_loc1, 2, 4
+                0x02..=0x04 => {
+                    addr = addr.wrapping_add(bytes.number(1 << (op - 2))?);
+                    continue;
+                }
+                // restore_extended, undefined, same_value, def_cfa_register, def_cfa_offset,
+                // def_cfa_offset_sf, GNU_args_size
+                0x06..=0x08 | 0x0d | 0x0e | 0x13 | 0x2e => {
+                    bytes.uleb()?;
+                }
+                // offset_extended, register, def_cfa, offset_extended_sf, def_cfa_sf, val_offset,
+                // val_offset_sf, GNU_negative_offset_extended
+                0x05 | 0x09 | 0x0c | 0x11 | 0x12 | 0x14 | 0x15 | 0x2f => {
+                    bytes.uleb()?;
+                    bytes.uleb()?;
+                }
+                // remember_state, restore_state
+                0x0a | 0x0b => {}
+                // def_cfa_expression
+                0x0f => {
+                    let size = bytes.uleb()?;
+                    bytes.skip(size as usize)?;
+                }
+                // expression, val_expression
+                0x10 | 0x16 => {
+                    bytes.uleb()?;
+                    let size = bytes.uleb()?;
+                    bytes.skip(size as usize)?;
+                }
+                _ => return None,
+            },
+        }
+        steps.push((addr, bytes.data[from..bytes.at].to_vec()));
+    }
+    Some(steps)
+}

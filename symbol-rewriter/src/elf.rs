@@ -1,0 +1,377 @@
+//! Reading: an x86-64 relocatable object, as the later phases want to see it.
+//!
+//! Parsing is the `object` crate's; this gives the pieces plain types, since what the later phases
+//! do with a header is to change a field and write it back.
+
+use object::elf::{FileHeader64, Rela64, Sym64};
+use object::read::elf::{CrelIterator, FileHeader as _, SectionHeader as _};
+use object::{LittleEndian as LE, SectionIndex, SymbolIndex};
+
+use crate::error::{Result, malformed, unsupported};
+
+pub(crate) const SHT_NULL: u32 = 0;
+pub(crate) const SHT_PROGBITS: u32 = 1;
+pub(crate) const SHT_RELA: u32 = 4;
+pub(crate) const SHT_NOTE: u32 = 7;
+pub(crate) const SHT_NOBITS: u32 = 8;
+pub(crate) const SHT_REL: u32 = 9;
+pub(crate) const SHT_GROUP: u32 = 17;
+pub(crate) const SHT_CREL: u32 = 0x4000_0014;
+pub(crate) const SHT_X86_64_UNWIND: u32 = 0x7000_0001;
+pub(crate) const SHF_ALLOC: u64 = 2;
+pub(crate) const SHF_EXECINSTR: u64 = 4;
+pub(crate) const SHF_INFO_LINK: u64 = 0x40;
+pub(crate) const SHF_GROUP: u64 = 0x200;
+pub(crate) const SHN_LORESERVE: usize = 0xff00;
+pub(crate) const R_X86_64_PLT32: u32 = 4;
+pub(crate) const STB_LOCAL: u8 = 0;
+pub(crate) const STB_GLOBAL: u8 = 1;
+pub(crate) const STT_OBJECT: u8 = 1;
+pub(crate) const STT_FUNC: u8 = 2;
+pub(crate) const STT_SECTION: u8 = 3;
+pub(crate) const STT_FILE: u8 = 4;
+pub(crate) const STT_TLS: u8 = 6;
+pub(crate) const STT_GNU_IFUNC: u8 = 10;
+
+pub(crate) const HEADER_SIZE: usize = 64;
+pub(crate) const SECTION_SIZE: usize = 64;
+pub(crate) const SYMBOL_SIZE: usize = 24;
+pub(crate) const RELA_SIZE: usize = 24;
+
+const EI_CLASS: usize = 4;
+const EI_DATA: usize = 5;
+const ET_REL: u16 = 1;
+const EM_X86_64: u16 = 62;
+
+/// A section header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Section<'d> {
+    pub name: &'d [u8],
+    pub name_offset: u32,
+    pub kind: u32,
+    pub flags: u64,
+    pub addr: u64,
+    pub offset: u64,
+    pub size: u64,
+    pub link: u32,
+    pub info: u32,
+    pub align: u64,
+    pub entsize: u64,
+}
+
+impl Section<'_> {
+    /// The header as it stands in a file.
+    pub fn to_bytes(self) -> [u8; SECTION_SIZE] {
+        let mut bytes = [0; SECTION_SIZE];
+        bytes[0..4].copy_from_slice(&self.name_offset.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.kind.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.flags.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.addr.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.size.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.link.to_le_bytes());
+        bytes[44..48].copy_from_slice(&self.info.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.align.to_le_bytes());
+        bytes[56..64].copy_from_slice(&self.entsize.to_le_bytes());
+        bytes
+    }
+
+    /// Whether the section holds machine code in the file.
+    pub fn is_code(&self) -> bool {
+        const CODE: u64 = SHF_ALLOC | SHF_EXECINSTR;
+        self.kind == SHT_PROGBITS && self.flags & CODE == CODE
+    }
+}
+
+/// A symbol, without its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Symbol {
+    pub name: u32,
+    pub bind: u8,
+    pub kind: u8,
+    /// The section it is defined in; `None` for undefined, absolute and common ones.
+    pub section: Option<usize>,
+    pub undefined: bool,
+    pub value: u64,
+    pub size: u64,
+}
+
+/// A relocation with an addend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reloc {
+    pub offset: u64,
+    pub kind: u32,
+    pub symbol: u32,
+    pub addend: i64,
+}
+
+impl Reloc {
+    /// The relocation as it stands in a file.
+    pub fn to_bytes(self) -> [u8; RELA_SIZE] {
+        let mut bytes = [0; RELA_SIZE];
+        bytes[0..8].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.kind.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.symbol.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.addend.to_le_bytes());
+        bytes
+    }
+}
+
+type RawSymbols<'d> = object::read::elf::SymbolTable<'d, FileHeader64<LE>>;
+
+/// An object.
+pub(crate) struct Object<'d> {
+    pub data: &'d [u8],
+    pub sections: Vec<Section<'d>>,
+    /// File offset of the section headers.
+    pub section_headers: u64,
+    /// Index of the section with the sections' names.
+    pub section_names: usize,
+    symbols: RawSymbols<'d>,
+}
+
+/// What a file is, as far as this crate cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Archive,
+    Elf,
+    Bitcode,
+    Other,
+}
+
+/// Tells what `data` holds by its first bytes.
+pub(crate) fn kind(data: &[u8]) -> Kind {
+    if data.starts_with(b"!<arch>\n") || data.starts_with(b"!<thin>\n") {
+        Kind::Archive
+    } else if data.starts_with(b"\x7fELF") {
+        Kind::Elf
+    } else if data.starts_with(b"BC\xc0\xde") || data.starts_with(&[0xde, 0xc0, 0x17, 0x0b]) {
+        Kind::Bitcode
+    } else {
+        Kind::Other
+    }
+}
+
+impl<'d> Object<'d> {
+    /// Reads the headers of an object.
+    pub fn parse(data: &'d [u8]) -> Result<Self> {
+        if data.len() < HEADER_SIZE {
+            return Err(malformed("the file ends within the ELF header"));
+        }
+        if data[EI_CLASS] != 2 || data[EI_DATA] != 1 {
+            return Err(unsupported(
+                "not a 64-bit little-endian ELF file; compile for x86-64",
+            ));
+        }
+        let half = |at: usize| u16::from_le_bytes([data[at], data[at + 1]]);
+        if half(18) != EM_X86_64 {
+            return Err(unsupported(
+                "an object for another machine; compile for x86-64",
+            ));
+        }
+        if half(16) != ET_REL {
+            return Err(unsupported(
+                "a linked ELF file, not an object; use the objects or the static library instead",
+            ));
+        }
+        let header = FileHeader64::<LE>::parse(data).map_err(broken)?;
+        let table = header.sections(LE, data).map_err(broken)?;
+        let mut sections = Vec::with_capacity(table.len());
+        for (index, raw) in table.iter().enumerate() {
+            let section = Section {
+                name: table.section_name(LE, raw).map_err(broken)?,
+                name_offset: raw.sh_name(LE),
+                kind: raw.sh_type(LE).0,
+                flags: raw.sh_flags(LE).0,
+                addr: raw.sh_addr(LE),
+                offset: raw.sh_offset(LE),
+                size: raw.sh_size(LE),
+                link: raw.sh_link(LE),
+                info: raw.sh_info(LE),
+                align: raw.sh_addralign(LE),
+                entsize: raw.sh_entsize(LE),
+            };
+            let fits = matches!(section.kind, SHT_NULL | SHT_NOBITS)
+                || section
+                    .offset
+                    .checked_add(section.size)
+                    .is_some_and(|end| end <= data.len() as u64);
+            if !fits {
+                return Err(malformed(format!(
+                    "section {index} reaches past the end of the file"
+                )));
+            }
+            sections.push(section);
+        }
+        let section_names = if sections.is_empty() {
+            0
+        } else {
+            header.section_strings_index(LE, data).map_err(broken)?.0
+        };
+        let symbols = table
+            .symbols(LE, data, object::elf::SHT_SYMTAB)
+            .map_err(broken)?;
+        Ok(Object {
+            data,
+            sections,
+            section_headers: header.e_shoff(LE),
+            section_names,
+            symbols,
+        })
+    }
+
+    /// The bytes of a section; none for `.bss` and its like.
+    pub fn content(&self, index: usize) -> &'d [u8] {
+        let section = &self.sections[index];
+        if matches!(section.kind, SHT_NULL | SHT_NOBITS) {
+            return &[];
+        }
+        &self.data[section.offset as usize..(section.offset + section.size) as usize]
+    }
+
+    /// The symbol table's section, unless the object has none.
+    pub fn symbol_section(&self) -> Option<usize> {
+        Some(self.symbols.section().0).filter(|&index| index != 0)
+    }
+
+    /// The section of the symbols' names.
+    pub fn string_section(&self) -> usize {
+        self.symbols.string_section().0
+    }
+
+    /// The table with the symbols' section indices beyond 65,279, if there is one.
+    pub fn shndx_section(&self) -> Option<usize> {
+        Some(self.symbols.shndx_section().0).filter(|&index| index != 0)
+    }
+
+    /// How many symbols there are, the null one included.
+    pub fn symbol_count(&self) -> usize {
+        self.symbols.len()
+    }
+
+    /// Symbol number `index`.
+    pub fn symbol(&self, index: usize) -> Result<Symbol> {
+        let raw = self
+            .symbols
+            .symbols()
+            .get(index)
+            .ok_or_else(|| malformed(format!("there is no symbol {index}")))?;
+        self.convert(index, raw)
+    }
+
+    fn convert(&self, index: usize, raw: &Sym64<LE>) -> Result<Symbol> {
+        let section = self
+            .symbols
+            .symbol_section(LE, raw, SymbolIndex(index))
+            .map_err(broken)?;
+        let section = section.map(|SectionIndex(section)| section);
+        if section.is_some_and(|section| section >= self.sections.len()) {
+            return Err(malformed(format!(
+                "symbol {index} is in a section that does not exist"
+            )));
+        }
+        Ok(Symbol {
+            name: raw.st_name.get(LE),
+            bind: raw.st_bind().0,
+            kind: raw.st_type().0,
+            section,
+            undefined: raw.st_shndx.get(LE).0 == 0,
+            value: raw.st_value.get(LE),
+            size: raw.st_size.get(LE),
+        })
+    }
+
+    /// All symbols, in the order of their numbers.
+    pub fn symbols(&self) -> impl Iterator<Item = Result<Symbol>> + '_ {
+        self.symbols
+            .symbols()
+            .iter()
+            .enumerate()
+            .map(|(index, raw)| self.convert(index, raw))
+    }
+
+    /// A symbol's name.
+    pub fn symbol_name(&self, symbol: &Symbol) -> Result<&'d [u8]> {
+        self.symbols
+            .strings()
+            .get(symbol.name)
+            .map_err(|()| malformed("a symbol's name is outside of the string table"))
+    }
+
+    /// The relocation sections that apply to each section, found in one go.
+    pub fn reloc_sections(&self) -> Vec<(usize, usize)> {
+        self.sections
+            .iter()
+            .enumerate()
+            .filter(|(_, section)| matches!(section.kind, SHT_RELA | SHT_REL | SHT_CREL))
+            .filter(|(_, section)| (section.info as usize) < self.sections.len())
+            .map(|(index, section)| (section.info as usize, index))
+            .collect()
+    }
+
+    /// The relocations that apply to section `target`; `None` if they cannot be changed, because
+    /// they carry no addends or lie in more than one section.
+    pub fn relocs_for(&self, target: usize) -> Result<Option<Vec<Reloc>>> {
+        let mut of = self
+            .reloc_sections()
+            .into_iter()
+            .filter(|&(of, _)| of == target);
+        match (of.next(), of.next()) {
+            (None, _) => Ok(Some(Vec::new())),
+            (Some((_, index)), None) => self.relocs(index),
+            _ => Ok(None),
+        }
+    }
+
+    /// The relocations in section `index`. `None` if they carry no addends of their own, which no
+    /// compiler makes for this machine.
+    pub fn relocs(&self, index: usize) -> Result<Option<Vec<Reloc>>> {
+        let section = &self.sections[index];
+        let relocs: Vec<Reloc> = match section.kind {
+            SHT_RELA => {
+                let raw: &[Rela64<LE>] = object::pod::slice_from_all_bytes(self.content(index))
+                    .map_err(|()| malformed("a relocation section ends within an entry"))?;
+                raw.iter()
+                    .map(|rela| Reloc {
+                        offset: rela.r_offset.get(LE),
+                        kind: rela.r_type(LE, false).0,
+                        symbol: rela.r_sym(LE, false),
+                        addend: rela.r_addend.get(LE),
+                    })
+                    .collect()
+            }
+            SHT_CREL => {
+                let entries = CrelIterator::new(self.content(index)).map_err(broken)?;
+                if !entries.is_rela() {
+                    return Ok(None);
+                }
+                entries
+                    .map(|entry| {
+                        let entry = entry.map_err(broken)?;
+                        Ok(Reloc {
+                            offset: entry.r_offset,
+                            kind: entry.r_type.0,
+                            symbol: entry.r_sym,
+                            addend: entry.r_addend,
+                        })
+                    })
+                    .collect::<Result<_>>()?
+            }
+            _ => return Ok(None),
+        };
+        match relocs
+            .iter()
+            .find(|reloc| reloc.symbol as usize >= self.symbol_count().max(1))
+        {
+            Some(reloc) => Err(malformed(format!(
+                "a relocation is for symbol {}",
+                reloc.symbol
+            ))),
+            None => Ok(Some(relocs)),
+        }
+    }
+}
+
+fn broken(error: object::Error) -> crate::ErrorKind {
+    malformed(error.to_string())
+}

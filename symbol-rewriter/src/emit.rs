@@ -1,0 +1,422 @@
+//! Writing: the object with its symbols renamed and the plan of the other phases carried out.
+//!
+//! Nothing of the input moves. What keeps its size is patched where it stands, what grows is
+//! written anew at the end of the file, and only the header that says where it is changes. So every
+//! byte that has no reason to change is the input's, and a section of any type survives, known here
+//! or not.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::elf::{
+    HEADER_SIZE, Object, RELA_SIZE, Reloc, SHF_GROUP, SHF_INFO_LINK, SHN_LORESERVE, SHT_GROUP,
+    SHT_NOBITS, SHT_RELA, STB_GLOBAL, STB_LOCAL, STT_FILE, STT_SECTION, SYMBOL_SIZE, Section,
+};
+use crate::error::{Result, malformed, unsupported};
+use crate::names::{keeps_name, prefixed};
+use crate::pieces::Pieces;
+use crate::{Options, Stub};
+
+/// What the phases before want changed beside the names.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// New contents of sections.
+    pub contents: BTreeMap<usize, Vec<u8>>,
+    /// New relocations of sections, by the section they apply to.
+    pub relocs: BTreeMap<usize, Vec<Reloc>>,
+    /// New sizes of symbols, by their numbers.
+    pub sizes: BTreeMap<usize, u64>,
+    /// Stubs, with the numbers their symbols get: those behind the last symbol of the input.
+    pub stubs: BTreeMap<Stub, u32>,
+}
+
+impl Plan {
+    /// The symbol number of a stub.
+    pub fn stub_symbol(&mut self, object: &Object<'_>, stub: Stub) -> u32 {
+        let next = (object.symbol_count().max(1) + self.stubs.len()) as u32;
+        *self.stubs.entry(stub).or_insert(next)
+    }
+}
+
+/// A written object, and the names it defines for other objects, as an archive's index has them.
+pub(crate) struct Written<'d> {
+    pub data: Pieces<'d>,
+    pub defined: Names,
+    pub renamed: usize,
+}
+
+/// Names, each ended by a NUL.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub count: usize,
+    pub bytes: Vec<u8>,
+}
+
+impl Names {
+    /// Adds a name.
+    pub fn push(&mut self, name: &[u8]) {
+        self.count += 1;
+        self.bytes.extend_from_slice(name);
+        self.bytes.push(0);
+    }
+}
+
+/// The names that an object defines for others.
+pub(crate) fn defined(object: &Object<'_>) -> Result<Names> {
+    let mut names = Names::default();
+    for symbol in object.symbols() {
+        let symbol = symbol?;
+        let is_local = symbol.bind == STB_LOCAL || matches!(symbol.kind, STT_SECTION | STT_FILE);
+        if !is_local && !symbol.undefined {
+            names.push(object.symbol_name(&symbol)?);
+        }
+    }
+    Ok(names)
+}
+
+/// An object on its way out.
+struct Output<'o, 'd> {
+    object: &'o Object<'d>,
+    sections: Vec<Section<'d>>,
+    names_of_added: Vec<(usize, Vec<u8>)>,
+    /// New contents of sections.
+    contents: BTreeMap<usize, Pieces<'d>>,
+    /// The symbol table, once it differs.
+    symbols: Option<Vec<u8>>,
+}
+
+/// Writes `object` with its symbols renamed and `plan` carried out.
+pub(crate) fn write<'d>(object: &Object<'d>, plan: Plan, options: &Options) -> Result<Written<'d>> {
+    let mut out = Output {
+        object,
+        sections: object.sections.clone(),
+        names_of_added: Vec::new(),
+        contents: BTreeMap::new(),
+        symbols: None,
+    };
+    for (index, content) in plan.contents {
+        out.set_content(index, content);
+    }
+    for (target, relocs) in &plan.relocs {
+        out.set_relocs(*target, relocs)?;
+    }
+    out.resize_symbols(&plan.sizes);
+    let (defined, renamed) = out.rename(&plan.stubs, options)?;
+    Ok(Written {
+        data: out.finish(),
+        defined,
+        renamed,
+    })
+}
+
+impl<'d> Output<'_, 'd> {
+    /// Gives section `index` other bytes.
+    fn set_content(&mut self, index: usize, content: Vec<u8>) {
+        self.contents
+            .insert(index, Pieces::from(Cow::Owned(content)));
+    }
+
+    /// The symbol table, to be changed.
+    fn symbols(&mut self, table: usize) -> &mut Vec<u8> {
+        self.symbols
+            .get_or_insert_with(|| self.object.content(table).to_vec())
+    }
+
+    /// Gives section `target` these relocations.
+    fn set_relocs(&mut self, target: usize, relocs: &[Reloc]) -> Result<()> {
+        let content: Vec<u8> = relocs.iter().flat_map(|reloc| reloc.to_bytes()).collect();
+        let existing = self
+            .object
+            .reloc_sections()
+            .into_iter()
+            .find(|&(of, _)| of == target);
+        let index = match existing {
+            Some((_, index)) => index,
+            None => self.add_reloc_section(target)?,
+        };
+        let section = &mut self.sections[index];
+        // Compact relocations become ordinary ones: the name of the section means nothing.
+        section.kind = SHT_RELA;
+        section.entsize = RELA_SIZE as u64;
+        section.align = section.align.max(8);
+        self.set_content(index, content);
+        Ok(())
+    }
+
+    /// Adds an empty relocation section for `target`, in the same group.
+    fn add_reloc_section(&mut self, target: usize) -> Result<usize> {
+        let symbols = self
+            .object
+            .symbol_section()
+            .ok_or_else(|| malformed("machine code, but no symbol table"))?;
+        let index = self.sections.len();
+        let of = &self.object.sections[target];
+        let name = [b".rela", of.name].concat();
+        let group = of.flags & SHF_GROUP;
+        self.sections.push(Section {
+            name: b"",
+            name_offset: 0,
+            kind: SHT_RELA,
+            flags: SHF_INFO_LINK | group,
+            addr: 0,
+            offset: 0,
+            size: 0,
+            link: symbols as u32,
+            info: target as u32,
+            align: 8,
+            entsize: RELA_SIZE as u64,
+        });
+        self.names_of_added.push((index, name));
+        if group != 0 {
+            self.join_group(target, index);
+        }
+        Ok(index)
+    }
+
+    /// Makes section `new` a member of the group that `member` is in.
+    fn join_group(&mut self, member: usize, new: usize) {
+        let word = (member as u32).to_le_bytes();
+        let group = (0..self.object.sections.len()).find(|&index| {
+            self.object.sections[index].kind == SHT_GROUP
+                && self
+                    .object
+                    .content(index)
+                    .chunks_exact(4)
+                    .skip(1)
+                    .any(|entry| entry == word)
+        });
+        if let Some(group) = group {
+            let old = || Pieces::from(Cow::Borrowed(self.object.content(group)));
+            let content = self.contents.entry(group).or_insert_with(old);
+            content.copy(&(new as u32).to_le_bytes());
+        }
+    }
+
+    /// Gives symbols other sizes.
+    fn resize_symbols(&mut self, sizes: &BTreeMap<usize, u64>) {
+        let Some(table) = self.object.symbol_section() else {
+            return;
+        };
+        for (index, size) in sizes {
+            let at = index * SYMBOL_SIZE + 16;
+            self.symbols(table)[at..at + 8].copy_from_slice(&size.to_le_bytes());
+        }
+    }
+
+    /// Renames the symbols and adds the stubs'.
+    fn rename(&mut self, stubs: &BTreeMap<Stub, u32>, options: &Options) -> Result<(Names, usize)> {
+        let object = self.object;
+        let Some(table) = object.symbol_section() else {
+            self.add_section_names(None)?;
+            return Ok((Names::default(), 0));
+        };
+        let strings = object.string_section();
+        let mut names = Strings::behind(object.content(strings));
+        let mut defined = Names::default();
+        let mut renamed = 0;
+        for (index, symbol) in object.symbols().enumerate() {
+            let symbol = symbol?;
+            if symbol.bind == STB_LOCAL || matches!(symbol.kind, STT_SECTION | STT_FILE) {
+                continue;
+            }
+            let name = object.symbol_name(&symbol)?;
+            if keeps_name(name) {
+                if !symbol.undefined {
+                    defined.push(name);
+                }
+                continue;
+            }
+            let name = prefixed(name, options);
+            if !symbol.undefined {
+                defined.push(&name);
+            }
+            renamed += 1;
+            let start = names.push(&name)?;
+            let entry = index * SYMBOL_SIZE;
+            self.symbols(table)[entry..entry + 4].copy_from_slice(&start.to_le_bytes());
+        }
+        if !stubs.is_empty() {
+            self.add_stubs(table, stubs, &mut names)?;
+        }
+        if let Some(symbols) = self.symbols.take() {
+            self.set_content(table, symbols);
+        }
+        if names.new.is_empty() && self.names_of_added.is_empty() {
+            return Ok((defined, renamed));
+        }
+        if strings == object.section_names {
+            // One table for both, as LLVM writes it.
+            self.add_section_names(Some(&mut names))?;
+        } else {
+            self.add_section_names(None)?;
+        }
+        self.contents.insert(strings, names.into_pieces());
+        Ok((defined, renamed))
+    }
+
+    /// Adds the stubs' symbols behind the others, where globals belong.
+    fn add_stubs(
+        &mut self,
+        table: usize,
+        stubs: &BTreeMap<Stub, u32>,
+        names: &mut Strings<'d>,
+    ) -> Result<()> {
+        let symbols = self.symbols(table);
+        if symbols.is_empty() {
+            symbols.resize(SYMBOL_SIZE, 0);
+        }
+        let mut in_order: Vec<_> = stubs.iter().collect();
+        in_order.sort_by_key(|(_, number)| **number);
+        for (stub, number) in in_order {
+            debug_assert_eq!(symbols.len(), *number as usize * SYMBOL_SIZE);
+            let name = names.push(stub.to_string().as_bytes())?;
+            let mut symbol = [0; SYMBOL_SIZE];
+            symbol[0..4].copy_from_slice(&name.to_le_bytes());
+            symbol[4] = STB_GLOBAL << 4;
+            symbols.extend_from_slice(&symbol);
+        }
+        let count = symbols.len() / SYMBOL_SIZE;
+        if let Some(index) = self.object.shndx_section() {
+            let mut shndx = self.object.content(index).to_vec();
+            shndx.resize(count * 4, 0);
+            self.set_content(index, shndx);
+        }
+        Ok(())
+    }
+
+    /// Names the added sections, in `shared` if the sections' names live in the symbols' table.
+    fn add_section_names(&mut self, shared: Option<&mut Strings<'d>>) -> Result<()> {
+        if self.names_of_added.is_empty() {
+            return Ok(());
+        }
+        let index = self.object.section_names;
+        let is_shared = shared.is_some();
+        let mut own = Strings::behind(self.object.content(index));
+        let table = shared.unwrap_or(&mut own);
+        for (section, name) in &self.names_of_added {
+            self.sections[*section].name_offset = table.push(name)?;
+        }
+        if !is_shared {
+            self.contents.insert(index, own.into_pieces());
+        }
+        Ok(())
+    }
+
+    /// Lays it out: what keeps its size stays where it stands, the rest goes to the end.
+    fn finish(mut self) -> Pieces<'d> {
+        let old = self.object.data;
+        let mut patches = Patches::default();
+        let mut tail = Pieces::default();
+        for (index, content) in std::mem::take(&mut self.contents) {
+            let section = &mut self.sections[index];
+            let is_there = index < self.object.sections.len() && section.kind != SHT_NOBITS;
+            if is_there && content.len() as u64 == section.size {
+                patches.add(section.offset as usize, content.into_vec());
+                continue;
+            }
+            let align = (section.align.max(1) as usize).min(4096);
+            let at = (old.len() + tail.len()).next_multiple_of(align);
+            tail.pad(at - old.len() - tail.len());
+            section.offset = at as u64;
+            section.size = content.len() as u64;
+            tail.append(content);
+        }
+        self.write_headers(&mut patches, &mut tail);
+        let mut all = patches.apply(old);
+        all.append(tail);
+        all
+    }
+
+    /// Writes the section headers if any differs; all of them at the end if there are more than
+    /// before.
+    fn write_headers(&mut self, patches: &mut Patches, tail: &mut Pieces<'d>) {
+        let object = self.object;
+        let count = self.sections.len();
+        let headers = |sections: &[Section<'_>]| -> Vec<u8> {
+            sections
+                .iter()
+                .flat_map(|section| section.to_bytes())
+                .collect()
+        };
+        if count == object.sections.len() {
+            if self.sections != object.sections {
+                patches.add(object.section_headers as usize, headers(&self.sections));
+            }
+            return;
+        }
+        let at = (object.data.len() + tail.len()).next_multiple_of(8);
+        tail.pad(at - object.data.len() - tail.len());
+        let mut header = object.data[..HEADER_SIZE].to_vec();
+        header[40..48].copy_from_slice(&(at as u64).to_le_bytes());
+        if count < SHN_LORESERVE {
+            header[60..62].copy_from_slice(&(count as u16).to_le_bytes());
+        } else {
+            header[60..62].copy_from_slice(&0u16.to_le_bytes());
+            self.sections[0].size = count as u64;
+        }
+        patches.add(0, header);
+        tail.copy(&headers(&self.sections));
+    }
+}
+
+/// A table of strings that grows.
+struct Strings<'d> {
+    old: &'d [u8],
+    new: Vec<u8>,
+}
+
+impl<'d> Strings<'d> {
+    fn behind(old: &'d [u8]) -> Self {
+        Strings {
+            old,
+            new: Vec::new(),
+        }
+    }
+
+    /// Adds a string, and says where it is.
+    fn push(&mut self, string: &[u8]) -> Result<u32> {
+        let at = u32::try_from(self.old.len() + self.new.len());
+        self.new.extend_from_slice(string);
+        self.new.push(0);
+        at.map_err(|_| unsupported("more than 4 GiB of symbol names; split the object"))
+    }
+
+    fn into_pieces(self) -> Pieces<'d> {
+        let mut all = Pieces::from(Cow::Borrowed(self.old));
+        all.append(Pieces::from(Cow::Owned(self.new)));
+        all
+    }
+}
+
+/// What is written over the input, in order.
+#[derive(Default)]
+struct Patches(Vec<(usize, Vec<u8>)>);
+
+impl Patches {
+    fn add(&mut self, at: usize, bytes: Vec<u8>) {
+        self.0.push((at, bytes));
+    }
+
+    fn apply(mut self, old: &[u8]) -> Pieces<'_> {
+        let is_apart = |pair: &[(usize, Vec<u8>)]| pair[0].0 + pair[0].1.len() <= pair[1].0;
+        let in_order = self.0.clone();
+        self.0.sort_by_key(|(at, _)| *at);
+        if !self.0.windows(2).all(is_apart) {
+            // Sections that overlap, which no compiler makes: the last one has it.
+            let mut all = old.to_vec();
+            for (at, bytes) in in_order {
+                all[at..at + bytes.len()].copy_from_slice(&bytes);
+            }
+            return Pieces::from(Cow::Owned(all));
+        }
+        let mut all = Pieces::default();
+        let mut from = 0;
+        for (at, bytes) in self.0 {
+            all.push(&old[from..at]);
+            from = at + bytes.len();
+            all.append(Pieces::from(Cow::Owned(bytes)));
+        }
+        all.push(&old[from..]);
+        all
+    }
+}

@@ -1,0 +1,174 @@
+//! Frames: the call frame information of an object, by the code it describes.
+//!
+//! `gimli` parses the entries; what an unlinked `.eh_frame` leaves to its relocations, the address
+//! that an entry is for, is looked up in those.
+
+use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindContext, UnwindSection as _};
+
+use crate::elf::{Object, Reloc, SHT_PROGBITS, SHT_X86_64_UNWIND};
+use crate::error::Result;
+
+/// One frame description entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    /// The `.eh_frame` section it stands in.
+    pub section: usize,
+    /// Its offset there.
+    pub offset: usize,
+    /// The offset of the common information entry it refers to.
+    pub cie: usize,
+    /// The section of the code it describes.
+    pub code: usize,
+    /// The first address of that code.
+    pub start: u64,
+    /// The length of that code.
+    pub len: u64,
+    /// The relocation of the field that holds `start`.
+    pub reloc: Reloc,
+    /// Whether a language's tables go with it: landing pads, most of all.
+    pub has_tables: bool,
+}
+
+/// Where the canonical frame address is, as far as moved code cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cfa {
+    /// This far above the stack pointer.
+    StackPointer(i64),
+    /// This far above another register.
+    Other(u16, i64),
+    /// An expression.
+    Expression,
+}
+
+const DWARF_RSP: u16 = 7;
+
+/// All entries of an object that describe code in it.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    frames: Vec<Frame>,
+}
+
+fn bases() -> BaseAddresses {
+    BaseAddresses::default()
+        .set_eh_frame(0)
+        .set_text(0)
+        .set_got(0)
+}
+
+fn eh_frame(data: &[u8]) -> EhFrame<gimli::EndianSlice<'_, LittleEndian>> {
+    let mut section = EhFrame::new(data, LittleEndian);
+    section.set_address_size(8);
+    section
+}
+
+impl Frames {
+    /// Reads them. What cannot be made sense of is left out: the sites it describes then keep
+    /// their place.
+    pub fn read(object: &Object<'_>) -> Result<(Frames, bool)> {
+        let mut frames = Vec::new();
+        let mut complete = true;
+        let reloc_sections = object.reloc_sections();
+        for (index, section) in object.sections.iter().enumerate() {
+            if section.name != b".eh_frame"
+                || !matches!(section.kind, SHT_PROGBITS | SHT_X86_64_UNWIND)
+            {
+                continue;
+            }
+            let mut relocs = Vec::new();
+            for &(_, reloc_section) in reloc_sections.iter().filter(|(of, _)| *of == index) {
+                match object.relocs(reloc_section)? {
+                    Some(more) => relocs.extend(more),
+                    None => complete = false,
+                }
+            }
+            relocs.sort_by_key(|reloc| reloc.offset);
+            complete &= read_section(object, index, &relocs, &mut frames)?;
+        }
+        frames.sort_by_key(|frame| (frame.code, frame.start));
+        Ok((Frames { frames }, complete))
+    }
+
+    /// The entry that describes the code at an address.
+    pub fn at(&self, code: usize, addr: u64) -> Option<&Frame> {
+        let behind = self
+            .frames
+            .partition_point(|f| (f.code, f.start) <= (code, addr));
+        let frame = self.frames.get(behind.checked_sub(1)?)?;
+        (frame.code == code && addr - frame.start < frame.len).then_some(frame)
+    }
+
+    /// All entries, in the order of what they describe.
+    pub fn iter(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter()
+    }
+}
+
+fn read_section(
+    object: &Object<'_>,
+    index: usize,
+    relocs: &[Reloc],
+    frames: &mut Vec<Frame>,
+) -> Result<bool> {
+    let section = eh_frame(object.content(index));
+    let bases = bases();
+    let mut entries = section.entries(&bases);
+    loop {
+        let partial = match entries.next() {
+            Ok(Some(CieOrFde::Fde(partial))) => partial,
+            Ok(Some(CieOrFde::Cie(_))) => continue,
+            Ok(None) => return Ok(true),
+            Err(_) => return Ok(false),
+        };
+        let Ok(fde) = partial.parse(EhFrame::cie_from_offset) else {
+            return Ok(false);
+        };
+        let offset = fde.offset();
+        let end = (offset + 4 + fde.entry_len()) as u64;
+        let first = relocs.partition_point(|reloc| reloc.offset < offset as u64);
+        let mut own = relocs[first..]
+            .iter()
+            .take_while(|reloc| reloc.offset < end);
+        let Some(reloc) = own.next() else { continue };
+        if reloc.offset != offset as u64 + 8 {
+            return Ok(false);
+        }
+        let symbol = object.symbol(reloc.symbol as usize)?;
+        let Some(code) = symbol.section else { continue };
+        frames.push(Frame {
+            section: index,
+            offset,
+            cie: fde.cie().offset(),
+            code,
+            start: symbol.value.wrapping_add_signed(reloc.addend),
+            len: fde.len(),
+            reloc: *reloc,
+            has_tables: own.next().is_some(),
+        });
+    }
+}
+
+impl Frame {
+    /// Where the canonical frame address is at an address this entry describes.
+    pub fn cfa(&self, object: &Object<'_>, addr: u64) -> Option<Cfa> {
+        let section = eh_frame(object.content(self.section));
+        let bases = bases();
+        let fde = section
+            .fde_from_offset(&bases, self.offset.into(), EhFrame::cie_from_offset)
+            .ok()?;
+        let mut context = UnwindContext::new();
+        // The entry's own idea of where it starts, which no relocation has set right yet.
+        let addr = fde.initial_address().wrapping_add(addr - self.start);
+        let row = fde
+            .unwind_info_for_address(&section, &bases, &mut context, addr)
+            .ok()?;
+        Some(match row.cfa() {
+            gimli::CfaRule::RegisterAndOffset { register, offset } if register.0 == DWARF_RSP => {
+                Cfa::StackPointer(*offset)
+            }
+            gimli::CfaRule::RegisterAndOffset { register, offset } => {
+                Cfa::Other(register.0, *offset)
+            }
+            gimli::CfaRule::Expression(_) => Cfa::Expression,
+        })
+    }
+}

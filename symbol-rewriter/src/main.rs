@@ -1,0 +1,101 @@
+//! The command `symbol-rewriter`.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use symbol_rewriter::{Input, Options, Pieces};
+
+/// Prefixes the symbols of an x86-64 object or static library, and turns its `syscall`
+/// instructions into calls of stubs.
+#[derive(Parser)]
+#[command(name = "symbol-rewriter", version)]
+struct Args {
+    /// What goes in front of every symbol that the linker does not make itself
+    #[arg(long, value_name = "P", default_value = "_ukl_")]
+    prefix: std::ffi::OsString,
+    /// Leave the `syscall` instructions alone
+    #[arg(long)]
+    no_sites: bool,
+    /// Replace `syscall` instructions altogether where that is right, by calls of stubs that save
+    /// what the code behind them needs
+    #[arg(long)]
+    call_form: bool,
+    /// Print how many sites there were, what became of them, and why any was left
+    #[arg(long)]
+    report: bool,
+    /// The file to write; may be the input itself
+    #[arg(short, long, value_name = "OUT", required_unless_present = "report")]
+    output: Option<PathBuf>,
+    /// An object, an archive, thin or not, or a linker script that names archives
+    #[arg(value_name = "INPUT")]
+    input: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("symbol-rewriter: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    if args.prefix.is_empty() {
+        bail!("the prefix is empty; leave --prefix out for _ukl_");
+    }
+    if args.prefix.as_bytes().contains(&0) {
+        bail!("the prefix has a NUL in it; give one that can be part of a name");
+    }
+    let options = Options {
+        prefix: args.prefix.as_bytes().to_vec(),
+        rewrite_sites: !args.no_sites,
+        call_form: args.call_form,
+    };
+    let input = &args.input;
+    let data = Input::read(input)
+        .with_context(|| format!("{}: cannot be read; is the path right?", input.display()))?;
+    let name = input.to_string_lossy();
+    let done = symbol_rewriter::rewrite_in_pieces(&name, Some(parent(input)), &data, &options)?;
+    if let Some(output) = &args.output {
+        write(output, &done.data).with_context(|| {
+            format!(
+                "{}: cannot be written; is there room and a right to?",
+                output.display()
+            )
+        })?;
+    }
+    if args.report {
+        std::io::stdout().write_all(done.report.to_string().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The directory that a file is in.
+fn parent(path: &Path) -> &Path {
+    path.parent()
+        .filter(|dir| *dir != OsStr::new(""))
+        .unwrap_or(Path::new("."))
+}
+
+/// Writes beside the output and renames, so that nobody ever sees half a file.
+fn write(output: &Path, data: &Pieces<'_>) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if std::fs::metadata(output).is_ok_and(|meta| !meta.is_file()) {
+        // /dev/null, /dev/stdout: nothing to rename over.
+        return data.write_to(&mut std::fs::File::create(output)?);
+    }
+    let mut file = tempfile::Builder::new()
+        .prefix(".symbol-rewriter.")
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(parent(output))?;
+    data.write_to(file.as_file_mut())?;
+    file.persist(output).map_err(|error| error.error)?;
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Names: which symbols take the prefix.
+//!
+//! A symbol that the linker itself makes has to keep its name, or the program's reference stays
+//! undefined. The weak ones are the dangerous kind: the link succeeds, and the program lacks its
+//! IRELATIVE relocations or its stdio tables when it runs.
+
+use crate::Options;
+
+/// Names that linkers define on their own account, or look for by name. Sorted.
+const LINKER_NAMES: &[&[u8]] = &[
+    b"_DYNAMIC",
+    b"_GLOBAL_OFFSET_TABLE_",
+    b"_PROCEDURE_LINKAGE_TABLE_",
+    b"_TLS_MODULE_BASE_",
+    b"__GNU_EH_FRAME_HDR",
+    b"__TMC_END__",
+    b"__bss_start",
+    b"__ehdr_start",
+    b"__etext",
+    b"__executable_start",
+    b"__fini_array_end",
+    b"__fini_array_start",
+    b"__gnu_lto_slim",
+    b"__gnu_lto_v1",
+    b"__init_array_end",
+    b"__init_array_start",
+    b"__preinit_array_end",
+    b"__preinit_array_start",
+    b"__rel_iplt_end",
+    b"__rel_iplt_start",
+    b"__rela_iplt_end",
+    b"__rela_iplt_start",
+    // Called by the general-dynamic TLS sequence, which a static link only relaxes if the call in
+    // it goes to this very name.
+    b"__tls_get_addr",
+    b"_edata",
+    b"_end",
+    b"_etext",
+    b"edata",
+    b"end",
+    b"etext",
+];
+
+/// Beginnings of such names.
+const LINKER_PREFIXES: &[&[u8]] = &[
+    b"__start_",
+    b"__stop_",
+    b"__ukl_",
+    b".startof.",
+    b".sizeof.",
+];
+
+/// What `ld --wrap=f` puts in front of `f`. It does so to the name it is given, so the prefix has to
+/// come behind.
+const WRAPPERS: &[&[u8]] = &[b"__wrap_", b"__real_"];
+
+/// Splits a name into what `ld --wrap` puts in front, often nothing, and the rest.
+fn split(name: &[u8]) -> (&[u8], &[u8]) {
+    let mut at = 0;
+    while let Some(wrapper) = WRAPPERS
+        .iter()
+        .find(|wrapper| name[at..].starts_with(wrapper) && name.len() > at + wrapper.len())
+    {
+        at += wrapper.len();
+    }
+    name.split_at(at)
+}
+
+/// Whether a symbol of this name takes no prefix.
+pub fn keeps_name(name: &[u8]) -> bool {
+    let (_, name) = split(name);
+    name.is_empty()
+        || LINKER_NAMES.binary_search(&name).is_ok()
+        || LINKER_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
+/// The name that a non-local symbol `name` gets.
+pub fn prefixed(name: &[u8], options: &Options) -> Vec<u8> {
+    if keeps_name(name) {
+        return name.to_vec();
+    }
+    let (wrapper, rest) = split(name);
+    [wrapper, &options.prefix, rest].concat()
+}
+
+/// The name that a symbol had before [`prefixed`]: the one to put into messages.
+pub fn unprefixed(name: &[u8], options: &Options) -> Vec<u8> {
+    let (wrapper, rest) = split(name);
+    match rest.strip_prefix(&options.prefix[..]) {
+        Some(rest) if !keeps_name(name) => [wrapper, rest].concat(),
+        _ => name.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linker_names_are_sorted() {
+        assert!(LINKER_NAMES.is_sorted());
+    }
+
+    #[test]
+    fn the_prefix_goes_behind_what_the_linker_wraps_a_name_in() {
+        let options = Options::default();
+        assert_eq!(prefixed(b"__wrap_malloc", &options), b"__wrap__ukl_malloc");
+        assert_eq!(prefixed(b"__real_malloc", &options), b"__real__ukl_malloc");
+        assert_eq!(
+            prefixed(b"__wrap___wrap_f", &options),
+            b"__wrap___wrap__ukl_f"
+        );
+        assert_eq!(prefixed(b"__wrap_", &options), b"_ukl___wrap_");
+        assert_eq!(
+            unprefixed(b"__wrap__ukl_malloc", &options),
+            b"__wrap_malloc"
+        );
+    }
+
+    #[test]
+    fn a_name_that_looks_prefixed_is_prefixed_all_the_same() {
+        assert_eq!(prefixed(b"_ukl_f", &Options::default()), b"_ukl__ukl_f");
+    }
+}

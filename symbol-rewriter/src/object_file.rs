@@ -1,0 +1,55 @@
+//! One object through all phases.
+
+use crate::elf::{Kind, Object};
+use crate::emit::{self, Names, Plan};
+use crate::error::Result;
+use crate::pieces::Pieces;
+use crate::report::Note;
+use crate::{Options, Report, sites};
+
+/// A rewritten object.
+pub(crate) struct Done<'d> {
+    pub data: Pieces<'d>,
+    pub defined: Names,
+    pub report: Report,
+}
+
+/// Rewrites the object `data`; `place` is what the report calls it.
+pub(crate) fn rewrite<'d>(place: &str, data: &'d [u8], options: &Options) -> Result<Done<'d>> {
+    let object = Object::parse(data)?;
+    let mut report = Report {
+        objects: 1,
+        ..Report::default()
+    };
+    let mut plan = Plan::default();
+    if options.rewrite_sites {
+        sites::rewrite(place, &object, &mut plan, &mut report, options)?;
+    }
+    if object
+        .sections
+        .iter()
+        .any(|section| section.name.starts_with(b".gnu.lto_"))
+    {
+        report.notes.push(Note::GccBytecode(place.to_string()));
+    }
+    report.stubs = plan.stubs.keys().copied().collect();
+    let written = emit::write(&object, plan, options)?;
+    report.renamed = written.renamed;
+    Ok(Done {
+        data: written.data,
+        defined: written.defined,
+        report,
+    })
+}
+
+/// The report on a file that is copied as it is.
+pub(crate) fn copied(place: &str, kind: Kind) -> Report {
+    let mut report = Report {
+        copied: 1,
+        ..Report::default()
+    };
+    if kind == Kind::Bitcode {
+        report.notes.push(Note::Bitcode(place.to_string()));
+    }
+    report
+}

@@ -1,0 +1,173 @@
+//! Bytes in pieces: what of an output is its input's is not copied until it is written.
+//!
+//! Libraries are large and little of them changes. Most of the time that the rewriter takes would
+//! go into copying, and into the memory that the copies take.
+
+use std::borrow::Cow;
+use std::io::{IoSlice, Result, Write};
+
+/// Less than that is copied together, so that there are not too many pieces.
+const SMALL: usize = 4096;
+
+/// How many pieces a system call writes, which is what it takes at most.
+const AT_ONCE: usize = 1024;
+
+/// Bytes in pieces.
+#[derive(Debug, Clone, Default)]
+pub struct Pieces<'d> {
+    list: Vec<Cow<'d, [u8]>>,
+    len: usize,
+}
+
+impl<'d> From<Cow<'d, [u8]>> for Pieces<'d> {
+    fn from(bytes: Cow<'d, [u8]>) -> Self {
+        Pieces {
+            len: bytes.len(),
+            list: vec![bytes],
+        }
+    }
+}
+
+impl<'d> Pieces<'d> {
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds bytes that live as long as these do.
+    pub(crate) fn push(&mut self, bytes: &'d [u8]) {
+        if bytes.len() < SMALL {
+            self.copy(bytes);
+        } else {
+            self.len += bytes.len();
+            self.list.push(Cow::Borrowed(bytes));
+        }
+    }
+
+    /// Adds bytes that do not.
+    pub(crate) fn copy(&mut self, bytes: &[u8]) {
+        match self.list.last_mut() {
+            Some(Cow::Owned(last)) => last.extend_from_slice(bytes),
+            _ => self.list.push(Cow::Owned(bytes.to_vec())),
+        }
+        self.len += bytes.len();
+    }
+
+    /// Adds so many zeros.
+    pub(crate) fn pad(&mut self, count: usize) {
+        if count > 0 {
+            self.copy(&vec![0; count]);
+        }
+    }
+
+    /// Adds other pieces.
+    pub(crate) fn append(&mut self, other: Pieces<'d>) {
+        for piece in other.list {
+            match piece {
+                Cow::Borrowed(bytes) => self.push(bytes),
+                Cow::Owned(bytes) if bytes.len() < SMALL => self.copy(&bytes),
+                Cow::Owned(bytes) => {
+                    self.len += bytes.len();
+                    self.list.push(Cow::Owned(bytes));
+                }
+            }
+        }
+    }
+
+    /// The same, with nothing borrowed.
+    pub(crate) fn into_owned(self) -> Pieces<'static> {
+        let owned = |piece: Cow<'_, [u8]>| Cow::Owned(piece.into_owned());
+        Pieces {
+            len: self.len,
+            list: self.list.into_iter().map(owned).collect(),
+        }
+    }
+
+    /// All of them in one.
+    pub fn into_vec(mut self) -> Vec<u8> {
+        if let [Cow::Owned(_)] = self.list[..]
+            && let Some(Cow::Owned(only)) = self.list.pop()
+        {
+            return only;
+        }
+        self.list.concat()
+    }
+
+    /// Writes them.
+    pub fn write_to(&self, out: &mut impl Write) -> Result<()> {
+        for some in self.list.chunks(AT_ONCE) {
+            let mut slices: Vec<IoSlice<'_>> =
+                some.iter().map(|piece| IoSlice::new(piece)).collect();
+            let mut rest = &mut slices[..];
+            // Empty ones do not count as something left to write.
+            IoSlice::advance_slices(&mut rest, 0);
+            while !rest.is_empty() {
+                match out.write_vectored(rest) {
+                    Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+                    Ok(count) => IoSlice::advance_slices(&mut rest, count),
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_what_was_put_together() {
+        let large = vec![7; SMALL];
+        let mut all = Pieces::default();
+        all.push(b"a");
+        all.push(&large);
+        all.copy(b"bc");
+        all.push(b"");
+        all.pad(3);
+        let mut other = Pieces::from(Cow::Borrowed(&large[..]));
+        other.copy(b"z");
+        all.append(other);
+        let mut expected = b"a".to_vec();
+        expected.extend(&large);
+        expected.extend(b"bc");
+        expected.extend([0; 3]);
+        expected.extend(&large);
+        expected.extend(b"z");
+        assert_eq!(all.len(), expected.len());
+        let mut written = Vec::new();
+        all.write_to(&mut written).unwrap();
+        assert!(written == expected);
+        assert!(all.clone().into_owned().into_vec() == expected);
+        assert!(all.into_vec() == expected);
+    }
+
+    #[test]
+    fn a_writer_that_takes_little_gets_all() {
+        struct Little(Vec<u8>);
+        impl Write for Little {
+            fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+                let count = bytes.len().min(3);
+                self.0.extend(&bytes[..count]);
+                Ok(count)
+            }
+            fn flush(&mut self) -> Result<()> {
+                Ok(())
+            }
+        }
+        let large = vec![1; SMALL + 1];
+        let mut all = Pieces::default();
+        all.push(&large);
+        all.copy(b"end");
+        let mut out = Little(Vec::new());
+        all.write_to(&mut out).unwrap();
+        assert!(out.0 == all.into_vec());
+    }
+}

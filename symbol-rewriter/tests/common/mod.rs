@@ -1,0 +1,291 @@
+//! What the tests share: compiling, rewriting, and linking against stubs that work at ring 3.
+#![allow(dead_code, missing_docs)]
+
+pub mod elf;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use symbol_rewriter::{Options, Report, Rewritten, Stub};
+use tempfile::TempDir;
+
+/// A directory that goes away with the test.
+pub fn scratch() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("symbol-rewriter-test.")
+        .tempdir()
+        .unwrap()
+}
+
+/// Runs a command that has to succeed.
+pub fn run(command: &mut Command) -> Output {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// What a command that has to succeed prints.
+pub fn stdout(command: &mut Command) -> String {
+    String::from_utf8_lossy(&run(command).stdout).into_owned()
+}
+
+/// Compiles or assembles `source`, in the language that `extension` says, into an object.
+pub fn compile(dir: &Path, name: &str, extension: &str, flags: &[&str], source: &str) -> PathBuf {
+    let path = dir.join(format!("{name}.{extension}"));
+    std::fs::write(&path, source).unwrap();
+    let object = dir.join(format!("{name}.o"));
+    let compiler = if extension == "cc" { "g++" } else { "gcc" };
+    run(Command::new(compiler)
+        .args(flags)
+        .arg("-c")
+        .arg(&path)
+        .arg("-o")
+        .arg(&object));
+    object
+}
+
+/// Assembles a piece of text.
+pub fn assemble(source: &str) -> Vec<u8> {
+    let dir = scratch();
+    let object = compile(dir.path(), "input", "s", &[], source);
+    std::fs::read(object).unwrap()
+}
+
+/// Which sites are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// None of the call form.
+    Skip,
+    /// The call form where it is right.
+    Call,
+}
+
+impl Form {
+    pub fn options(self) -> Options {
+        Options {
+            call_form: self == Form::Call,
+            ..Options::default()
+        }
+    }
+}
+
+/// Rewrites a file in memory, with sites of the call form.
+pub fn rewrite_to_calls(data: &[u8]) -> Rewritten {
+    symbol_rewriter::rewrite("input", None, data, &Form::Call.options()).unwrap()
+}
+
+/// Rewrites a file in memory.
+pub fn rewrite(data: &[u8]) -> Rewritten {
+    symbol_rewriter::rewrite("input", None, data, &Options::default()).unwrap()
+}
+
+/// Rewrites a file into another.
+pub fn rewrite_file(form: Form, input: &Path, output: &Path) -> Report {
+    let data = std::fs::read(input).unwrap();
+    let done = symbol_rewriter::rewrite(
+        &input.to_string_lossy(),
+        input.parent(),
+        &data,
+        &form.options(),
+    )
+    .unwrap();
+    std::fs::write(output, done.data).unwrap();
+    done.report
+}
+
+/// The path of a file that comes with the compiler.
+pub fn compiler_file(name: &str) -> PathBuf {
+    let path = stdout(Command::new("gcc").arg(format!("-print-file-name={name}")));
+    PathBuf::from(path.trim())
+}
+
+/// How the stubs of a test program go about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stubs {
+    /// As at ring 3: load the number and return to the `syscall`.
+    Ring3,
+    /// Destroy all that a stub may destroy, with the flags set, then go to the `syscall`.
+    FlagsSet,
+    /// The same with the flags clear.
+    FlagsClear,
+    /// Destroy all of it, make the call, and come back behind the `syscall`, as at ring 0.
+    Behind,
+}
+
+/// The ways to build a program that tests try.
+pub const BUILDS: [(Form, Stubs); 6] = [
+    (Form::Skip, Stubs::Ring3),
+    (Form::Skip, Stubs::Behind),
+    (Form::Call, Stubs::Ring3),
+    (Form::Call, Stubs::FlagsSet),
+    (Form::Call, Stubs::FlagsClear),
+    (Form::Call, Stubs::Behind),
+];
+
+/// The registers of arguments, in the order of the bits of a stub's mask.
+pub const ARGUMENTS: [&str; 6] = ["rdi", "rsi", "rdx", "r10", "r8", "r9"];
+
+/// The source of an object with stubs.
+pub fn stubs_source(kind: Stubs, stubs: &BTreeSet<Stub>) -> String {
+    let mut out = String::from(
+        ".section .note.GNU-stack,\"\",@progbits\n.section .text.unlikely.ukl_stubs,\"ax\",@progbits\n",
+    );
+    // The calls that come back with another stack, or without one, or share it with a process that
+    // has gone on.
+    const ODD: [u32; 5] = [11, 15, 56, 58, 435];
+    for stub in stubs {
+        out.push_str(&format!(
+            ".balign 32\n.globl {stub}\n.type {stub},@function\n{stub}:\n.cfi_startproc\n"
+        ));
+        if let Stub::Number(number) | Stub::Call { number, .. } = stub {
+            out.push_str(&format!("mov ${number},%eax\n"));
+        }
+        let flags = if kind == Stubs::FlagsClear {
+            "0x202"
+        } else {
+            "0xad7"
+        };
+        if let Stub::Call { live, .. } = stub {
+            out.push_str("syscall\n");
+            if kind != Stubs::Ring3 {
+                for (bit, register) in ARGUMENTS.into_iter().enumerate() {
+                    if live & 1 << bit == 0 {
+                        out.push_str(&format!("movabs $0x7777777777777777,%{register}\n"));
+                    }
+                }
+                out.push_str(&format!(
+                    "pushq ${flags}\n.cfi_adjust_cfa_offset 8\n\
+                     popfq\n.cfi_adjust_cfa_offset -8\n\
+                     mov $0x66666666,%r11d\nmov %r11,%rcx\n"
+                ));
+            }
+            out.push_str("ret\n.cfi_endproc\n");
+            continue;
+        }
+        if kind == Stubs::Ring3 {
+            out.push_str("ret\n.cfi_endproc\n");
+            continue;
+        }
+        out.push_str(&format!(
+            "pop %rcx\n.cfi_def_cfa_offset 0\n.cfi_register %rip,%rcx\n\
+             pushq $0x55555555\n.cfi_adjust_cfa_offset 8\n\
+             pushq ${flags}\n.cfi_adjust_cfa_offset 8\n\
+             popfq\n.cfi_adjust_cfa_offset -8\n\
+             lea 8(%rsp),%rsp\n.cfi_adjust_cfa_offset -8\n\
+             mov $0x66666666,%r11d\n"
+        ));
+        if kind == Stubs::Behind && !matches!(stub, Stub::Number(n) if ODD.contains(n)) {
+            if *stub == Stub::Generic {
+                for number in ODD {
+                    out.push_str(&format!("cmp ${number},%eax\nje 1f\n"));
+                }
+            }
+            out.push_str(
+                "lea 2(%rcx),%rcx\nmov %rcx,-24(%rsp)\n.cfi_offset %rip,-24\n\
+                 syscall\nmov -24(%rsp),%rcx\n.cfi_register %rip,%rcx\n",
+            );
+            out.push_str("pushq $0x55555555\n.cfi_adjust_cfa_offset 8\n");
+            out.push_str("lea 8(%rsp),%rsp\n.cfi_adjust_cfa_offset -8\n");
+        }
+        out.push_str("1: jmp *%rcx\n.cfi_endproc\n");
+    }
+    out
+}
+
+/// The distribution's static libraries, rewritten once for all tests.
+pub struct Libraries {
+    dir: PathBuf,
+    pub stubs: BTreeSet<Stub>,
+    pub libc: Report,
+}
+
+pub const CRT: [&str; 5] = ["crt1.o", "crti.o", "crtbeginT.o", "crtend.o", "crtn.o"];
+pub const LIBS: [&str; 6] = [
+    "libc.a",
+    "libgcc.a",
+    "libgcc_eh.a",
+    "libstdc++.a",
+    "libm-2.36.a",
+    "libmvec.a",
+];
+
+pub fn libraries(form: Form) -> &'static Libraries {
+    static LIBRARIES: [OnceLock<Libraries>; 2] = [OnceLock::new(), OnceLock::new()];
+    LIBRARIES[form as usize].get_or_init(|| {
+        // Not a scratch directory, which nothing would take away at the end of the process.
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("libraries-{form:?}"));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut stubs = BTreeSet::new();
+        let mut libc = Report::default();
+        for name in CRT.into_iter().chain(LIBS) {
+            let input = compiler_file(name);
+            if input.components().count() < 2 {
+                continue;
+            }
+            // Other tests may be reading what they have put there.
+            let new = dir.join(format!("{name}.{}", std::process::id()));
+            let report = rewrite_file(form, &input, &new);
+            std::fs::rename(new, dir.join(name)).unwrap();
+            stubs.extend(&report.stubs);
+            if name == "libc.a" {
+                libc = report;
+            }
+        }
+        Libraries { dir, stubs, libc }
+    })
+}
+
+impl Libraries {
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+/// Links rewritten objects with the rewritten libraries and stubs of a kind.
+pub fn link(
+    dir: &Path,
+    name: &str,
+    (form, kind): (Form, Stubs),
+    objects: &[(PathBuf, Report)],
+) -> PathBuf {
+    let libraries = libraries(form);
+    let mut stubs = libraries.stubs.clone();
+    for (_, report) in objects {
+        stubs.extend(&report.stubs);
+    }
+    let stubs = compile(
+        dir,
+        &format!("stubs-{form:?}-{kind:?}"),
+        "s",
+        &[],
+        &stubs_source(kind, &stubs),
+    );
+    let output = dir.join(format!("{name}-{form:?}-{kind:?}"));
+    let mut ld = Command::new("ld");
+    ld.args(["-static", "--eh-frame-hdr", "-e", "_ukl__start", "-o"])
+        .arg(&output)
+        .arg(&stubs);
+    for name in &CRT[..3] {
+        ld.arg(libraries.path(name));
+    }
+    ld.args(objects.iter().map(|(path, _)| path));
+    ld.arg("--start-group");
+    for name in LIBS.iter().filter(|name| libraries.path(name).exists()) {
+        ld.arg(libraries.path(name));
+    }
+    ld.arg("--end-group")
+        .arg(libraries.path(CRT[3]))
+        .arg(libraries.path(CRT[4]));
+    run(&mut ld);
+    output
+}

@@ -1,0 +1,406 @@
+// Every shortcut behaves as the call it stands for: the same script, once with each, has to leave the same record of
+// results, errors, data and signals.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <ukl.h>
+
+struct calls {
+    const char *name;
+    ssize_t (*send)(int, const void *, size_t, int);
+    ssize_t (*recv)(int, void *, size_t, int);
+    ssize_t (*read)(int, void *, size_t);
+    ssize_t (*write)(int, const void *, size_t);
+    ssize_t (*pread)(int, void *, size_t, off_t);
+    int (*epoll_wait)(int, struct epoll_event *, int, int);
+};
+
+static const struct calls plain = {"plain", send, recv, read, write, pread, epoll_wait};
+static const struct calls shortcut = {"shortcut", ukl_send, ukl_recv, ukl_read, ukl_write, ukl_pread, ukl_epoll_wait};
+static const struct calls *c;
+
+static char record[2][1 << 16];
+static char *out;
+static volatile int caught;
+
+static void note(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    out += vsprintf(out, format, args);
+    va_end(args);
+}
+
+// A call's result, its error, and the first bytes that came.
+#define TRY(call, data, size)                                                  \
+    do {                                                                       \
+        errno = 0;                                                             \
+        long result_ = (call);                                                 \
+        note("%d: %ld %d", __LINE__, result_, result_ == -1 ? errno : 0);      \
+        if ((data) && result_ > 0) {                                           \
+            unsigned long sum_ = 0;                                            \
+            for (long i_ = 0; i_ < result_ && i_ < (long)(size); i_++)         \
+                sum_ = sum_ * 31 + ((unsigned char *)(data))[i_];              \
+            note(" %lx", sum_);                                                \
+        }                                                                      \
+        note("\n");                                                            \
+    } while (0)
+#define DO(call) TRY(call, (void *)0, 0)
+
+static void must(long result, const char *what) {
+    if (result < 0) perror(what), exit(1);
+}
+
+static void on_signal(int number) {
+    (void)number;
+    caught++;
+}
+
+static int wake_fd = -1;
+static void on_alarm(int number) {
+    (void)number;
+    caught++;
+    if (wake_fd >= 0 && write(wake_fd, "!", 1) != 1) abort();
+}
+
+static void alarm_ms(int ms, int flags, int fd) {
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = flags};
+    struct itimerval timer = {.it_value.tv_usec = ms * 1000};
+    wake_fd = fd;
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+enum { UNIX_STREAM, UNIX_DGRAM, UNIX_SEQPACKET, TCP4, TCP6, UDP4, PIPE, KINDS };
+
+static void inet_pair(int family, int type, int fd[2]) {
+    struct sockaddr_storage address = {.ss_family = family};
+    socklen_t size = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    if (family == AF_INET)
+        ((struct sockaddr_in *)&address)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    else
+        ((struct sockaddr_in6 *)&address)->sin6_addr = in6addr_loopback;
+    int one = 1, server = socket(family, type, 0);
+    must(server, "socket");
+    must(bind(server, (struct sockaddr *)&address, size), "bind");
+    if (type == SOCK_STREAM) must(listen(server, 4), "listen");
+    must(getsockname(server, (struct sockaddr *)&address, &size), "getsockname");
+    fd[0] = socket(family, type, 0);
+    must(connect(fd[0], (struct sockaddr *)&address, size), "connect");
+    if (type == SOCK_STREAM) {
+        setsockopt(fd[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        fd[1] = accept(server, NULL, NULL);
+        must(fd[1], "accept");
+        setsockopt(fd[1], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        close(server);
+    } else {
+        fd[1] = server;
+        size = sizeof address;
+        must(getsockname(fd[0], (struct sockaddr *)&address, &size), "getsockname");
+        must(connect(fd[1], (struct sockaddr *)&address, size), "connect");
+    }
+}
+
+static void pair(int kind, int fd[2]) {
+    int end[2];
+    switch (kind) {
+    case UNIX_STREAM: must(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), "socketpair"); break;
+    case UNIX_DGRAM: must(socketpair(AF_UNIX, SOCK_DGRAM, 0, fd), "socketpair"); break;
+    case UNIX_SEQPACKET: must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fd), "socketpair"); break;
+    case TCP4: inet_pair(AF_INET, SOCK_STREAM, fd); break;
+    case TCP6: inet_pair(AF_INET6, SOCK_STREAM, fd); break;
+    case UDP4: inet_pair(AF_INET, SOCK_DGRAM, fd); break;
+    default:
+        must(pipe(end), "pipe");
+        fd[0] = end[1], fd[1] = end[0];
+    }
+}
+
+static char big[1 << 20], got[1 << 20];
+
+// Data, flags, errors and ends of a pair of each kind.
+static void pairs(char *bad) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        int fd[2];
+        bool stream = kind == UNIX_STREAM || kind == TCP4 || kind == TCP6;
+        note("kind %d\n", kind);
+        pair(kind, fd);
+        DO(c->send(fd[0], "a", 1, 0));
+        TRY(c->recv(fd[1], got, 10, 0), got, 10);
+        DO(c->write(fd[0], "bcd", 3));
+        TRY(c->read(fd[1], got, 2), got, 2);
+        DO(c->write(fd[0], "ef", 2));
+        TRY(c->recv(fd[1], got, 10, MSG_PEEK), got, 10);
+        TRY(c->recv(fd[1], got, 1, MSG_TRUNC | MSG_DONTWAIT), NULL, 0);
+        TRY(c->recv(fd[1], got, 10, MSG_DONTWAIT), got, 10);
+        TRY(c->recv(fd[1], got, 10, MSG_DONTWAIT), got, 10);
+        DO(c->send(fd[0], "gh", 2, MSG_MORE | MSG_NOSIGNAL));
+        DO(c->send(fd[0], "ij", 2, 0));
+        if (stream) TRY(c->recv(fd[1], got, 4, MSG_WAITALL), got, 4);
+        DO(c->send(fd[0], "", 0, 0));
+        DO(c->write(fd[0], "", 0));
+        DO(c->recv(fd[1], got, 0, MSG_DONTWAIT));
+        DO(c->read(fd[1], got, 0));
+        DO(c->send(fd[0], "k", 1, MSG_OOB));
+        DO(c->recv(fd[1], got, 1, MSG_OOB | MSG_DONTWAIT));
+        DO(c->recv(fd[1], got, 1, MSG_ERRQUEUE | MSG_DONTWAIT));
+        DO(c->send(fd[0], "l", 1, 1 << 30));
+        fcntl(fd[1], F_SETFL, O_NONBLOCK);
+        while (read(fd[1], got, sizeof got) > 0) {}
+        DO(c->recv(fd[1], got, 10, 0));
+        DO(c->read(fd[1], got, 10));
+        // Addresses that are not there, not ours, or end half way.
+        DO(c->send(fd[0], NULL, 4, MSG_DONTWAIT));
+        DO(c->write(fd[0], bad, 4));
+        DO(c->send(fd[0], (void *)-4096L, 4, MSG_DONTWAIT));
+        DO(c->send(fd[0], bad - 2, 2, MSG_DONTWAIT));
+        DO(c->read(fd[1], bad, 2));
+        DO(send(fd[0], "mn", 2, 0));
+        DO(write(fd[0], "mn", 2));
+        DO(c->recv(fd[1], (void *)-4096L, 2, 0));
+        DO(c->recv(fd[1], bad - 1, 2, 0));
+        while (read(fd[1], got, sizeof got) > 0) {}
+        // More than there is room for.
+        fcntl(fd[0], F_SETFL, O_NONBLOCK);
+        if (kind == UNIX_STREAM) {
+            DO(c->send(fd[0], big, sizeof big, 0));
+            DO(c->write(fd[0], big, sizeof big));
+            TRY(c->recv(fd[1], got, sizeof got, 0), got, sizeof got);
+        }
+        while (read(fd[1], got, sizeof got) > 0) {}
+        fcntl(fd[0], F_SETFL, 0);
+        fcntl(fd[1], F_SETFL, 0);
+        // A limit of time, and signals that do and do not restart.
+        struct timeval limit = {.tv_usec = 20000};
+        DO(setsockopt(fd[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
+        if (kind != PIPE) DO(c->recv(fd[1], got, 10, 0));
+        limit.tv_usec = 0;
+        setsockopt(fd[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        alarm_ms(20, 0, -1);
+        DO(c->read(fd[1], got, 10));
+        alarm_ms(20, SA_RESTART, fd[0]);
+        TRY(c->read(fd[1], got, 10), got, 10);
+        if (kind != PIPE) {
+            alarm_ms(20, 0, -1);
+            DO(c->recv(fd[1], got, 10, 0));
+            alarm_ms(20, SA_RESTART, fd[0]);
+            TRY(c->recv(fd[1], got, 10, 0), got, 10);
+        }
+        note("caught %d\n", caught);
+        // The end of it.
+        DO(c->write(fd[0], "last", 4));
+        shutdown(fd[0], SHUT_WR);
+        DO(c->send(fd[0], "x", 1, MSG_NOSIGNAL));
+        if (kind == PIPE) close(fd[0]);
+        TRY(c->read(fd[1], got, 10), got, 10);
+        if (kind != UDP4 && kind != UNIX_DGRAM) DO(c->read(fd[1], got, 10));
+        if (kind != PIPE) close(fd[0]);
+        if (kind == UNIX_STREAM || kind == UNIX_DGRAM || kind == UNIX_SEQPACKET) {
+            DO(c->send(fd[1], "x", 1, 0));
+            DO(c->send(fd[1], "x", 1, MSG_NOSIGNAL));
+            DO(c->write(fd[1], "x", 1));
+        }
+        note("caught %d\n", caught);
+        close(fd[1]);
+        DO(c->send(fd[1], "x", 1, 0));
+        DO(c->recv(fd[1], got, 1, 0));
+        DO(c->read(fd[1], got, 1));
+        DO(c->write(fd[1], "x", 1));
+    }
+    int lone = socket(AF_INET, SOCK_STREAM, 0), packet = socket(AF_INET, SOCK_DGRAM, 0);
+    DO(c->send(lone, "x", 1, 0));
+    DO(c->recv(lone, got, 1, 0));
+    DO(c->send(packet, "x", 1, 0));
+    DO(c->recv(packet, got, 1, MSG_DONTWAIT));
+    close(lone), close(packet);
+}
+
+// Files, and what is none.
+static void files(char *bad) {
+    int fd = open("/tmp/ukl-shortcuts", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    int only = open("/tmp/ukl-shortcuts", O_WRONLY), dir = open("/", O_RDONLY);
+    int path = open("/tmp/ukl-shortcuts", O_PATH), memory = memfd_create("m", 0), event = eventfd(3, 0), ends[2];
+    must(pipe(ends), "pipe");
+    must(fd, "open");
+    if (pwrite(fd, big, 10000, 0) != 10000 || pwrite(memory, big, 100, 5000) != 100) abort();
+    int some[] = {fd, only, dir, path, memory, event, ends[0], -1, 9999};
+    off_t at[] = {0, 1, 4095, 4096, 9999, 10000, 10001, 5000, 5050, -1, 1l << 62};
+    size_t sizes[] = {0, 1, 2, 100, 4096, 4097, 20000};
+    for (size_t f = 0; f < sizeof some / sizeof *some; f++)
+        for (size_t a = 0; a < sizeof at / sizeof *at; a++)
+            for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+                TRY(c->pread(some[f], got, sizes[s], at[a]), got, sizeof got);
+    DO(c->pread(fd, bad, 4, 0));
+    DO(c->pread(fd, bad - 2, 4, 0));
+    DO(c->pread(fd, NULL, 4, 0));
+    DO(c->pread(fd, (void *)-4096L, 4, 0));
+    DO(c->pread(fd, got, -1, 0));
+    must(ftruncate(fd, 100), "ftruncate");
+    TRY(c->pread(fd, got, 200, 50), got, sizeof got);
+    DO(c->pread(fd, got, 200, 100));
+    for (size_t f = 0; f < sizeof some / sizeof *some; f++) {
+        if (some[f] == ends[0]) continue;
+        TRY(c->read(some[f], got, 8), got, 8);
+        DO(c->send(some[f], "x", 1, 0));
+        DO(c->recv(some[f], got, 1, 0));
+        DO(c->write(some[f], "12345678", 8));
+    }
+    DO(lseek(fd, 0, SEEK_CUR));
+    // Into a mapping of the very page that is read.
+    char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    TRY(c->pread(fd, map + 8, 16, 0), map + 8, 16);
+    munmap(map, 4096);
+    unlink("/tmp/ukl-shortcuts");
+    close(fd), close(only), close(dir), close(path), close(memory), close(event), close(ends[0]), close(ends[1]);
+}
+
+static void wait_for(int ep, int max, int timeout) {
+    struct epoll_event events[16] = {0};
+    errno = 0;
+    int count = c->epoll_wait(ep, events, max, timeout);
+    note("wait %d %d:", count, count < 0 ? errno : 0);
+    for (int i = 0; i < count; i++) note(" %x/%d", events[i].events, events[i].data.u32);
+    note("\n");
+}
+
+static void control(int ep, int what, int fd, unsigned events, int data) {
+    struct epoll_event event = {.events = events, .data.u32 = data};
+    must(epoll_ctl(ep, what, fd, &event), "epoll_ctl");
+}
+
+// Readiness of every kind, in order.
+static void polls(char *bad) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        int ep = epoll_create1(0), outer = epoll_create1(0), fd[5][2];
+        note("poll %d\n", kind);
+        for (int i = 0; i < 5; i++) {
+            pair(kind, fd[i]);
+            control(ep, EPOLL_CTL_ADD, fd[i][1], EPOLLIN | EPOLLRDHUP, i);
+        }
+        wait_for(ep, 5, 0);
+        wait_for(ep, 5, 5);
+        for (int i = 0; i < 5; i++)
+            if (write(fd[i][0], "x", 1) != 1) abort();
+        // Level: all of them again and again, in turn.
+        for (int i = 0; i < 6; i++) wait_for(ep, 2, -1);
+        wait_for(ep, 16, 100);
+        if (read(fd[2][1], got, 1) != 1) abort();
+        wait_for(ep, 16, -1);
+        // Edge, one-shot, and nobody interested.
+        control(ep, EPOLL_CTL_MOD, fd[0][1], EPOLLIN | EPOLLET, 10);
+        control(ep, EPOLL_CTL_MOD, fd[1][1], EPOLLIN | EPOLLONESHOT, 11);
+        control(ep, EPOLL_CTL_MOD, fd[3][1], 0, 13);
+        wait_for(ep, 16, 0);
+        wait_for(ep, 16, 0);
+        if (write(fd[0][0], "y", 1) != 1 || write(fd[1][0], "y", 1) != 1) abort();
+        wait_for(ep, 16, 0);
+        control(ep, EPOLL_CTL_MOD, fd[1][1], EPOLLIN | EPOLLONESHOT | EPOLLET, 12);
+        wait_for(ep, 16, 0);
+        wait_for(ep, 16, 0);
+        // A set within a set.
+        control(outer, EPOLL_CTL_ADD, ep, EPOLLIN, 99);
+        wait_for(outer, 4, 0);
+        if (kind == UNIX_STREAM || kind == TCP4 || kind == TCP6) {
+            shutdown(fd[4][0], SHUT_WR);
+            wait_for(ep, 16, 100);
+        }
+        close(fd[4][1]);
+        wait_for(ep, 16, 0);
+        DO(c->epoll_wait(ep, (void *)bad, 4, 0));
+        if (write(fd[0][0], "z", 1) != 1) abort();
+        DO(c->epoll_wait(ep, (void *)bad, 4, 0));
+        DO(c->epoll_wait(ep, (void *)-4096L, 4, 0));
+        wait_for(ep, 16, 0);
+        wait_for(ep, 0, 0);
+        wait_for(ep, -1, 0);
+        wait_for(fd[0][1], 1, 0);
+        wait_for(9999, 1, 0);
+        control(ep, EPOLL_CTL_DEL, fd[0][1], 0, 0);
+        while (c->epoll_wait(ep, (struct epoll_event *)got, 16, 0) > 0)
+            for (int i = 0; i < 4; i++)
+                while (recv(fd[i][1], got, 1, MSG_DONTWAIT) > 0 || (kind == PIPE && read(fd[i][1], got, 1) == 16)) {}
+        for (int i = 0; i < 5; i++) close(fd[i][0]), i < 4 && close(fd[i][1]);
+        close(ep), close(outer);
+        ep = epoll_create1(0);
+        alarm_ms(20, 0, -1);
+        wait_for(ep, 4, -1);
+        alarm_ms(20, SA_RESTART, -1);
+        wait_for(ep, 4, -1);
+        wait_for(ep, 4, 10);
+        close(ep);
+    }
+}
+
+static void script(const struct calls *calls, char *where) {
+    char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    munmap(pages + 4096, 4096);
+    c = calls, out = where, caught = 0;
+    pairs(pages + 4096);
+    files(pages + 4096);
+    polls(pages + 4096);
+    munmap(pages, 4096);
+}
+
+static void compare(const char *when) {
+    script(&plain, record[0]);
+    script(&shortcut, record[1]);
+    char *a = record[0], *b = record[1];
+    int lines = 0;
+    while (*a && *b) {
+        size_t m = strcspn(a, "\n"), n = strcspn(b, "\n");
+        if (m != n || memcmp(a, b, m)) {
+            printf("%s: record %d: plain `%.*s', shortcut `%.*s'\n", when, lines, (int)m, a, (int)n, b);
+            exit(1);
+        }
+        a += m + 1, b += n + 1, lines++;
+    }
+    printf("%s: alike\n", when);
+    if (lines < 900) printf("only %d records\n", lines);
+}
+
+static int stop[2];
+static void *other(void *unused) {
+    char x;
+    return read(stop[0], &x, 1) == 1 ? unused : stop;
+}
+
+int main(int argc, char **argv) {
+    (void)argv;
+    setvbuf(stdout, NULL, _IONBF, 0);
+    for (size_t i = 0; i < sizeof big; i++) big[i] = (char)(i * 7 + i / 4096);
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGPIPE, &action, NULL);
+    // The record itself, of whatever the calls by their own names come to.
+    if (argc > 1) {
+        script(&plain, record[0]);
+        fputs(record[0], stdout);
+        return 42;
+    }
+    compare("one thread");
+    // With the table of descriptors shared.
+    pthread_t thread;
+    sigset_t alarms;
+    sigemptyset(&alarms);
+    sigaddset(&alarms, SIGALRM);
+    must(pipe(stop), "pipe");
+    pthread_sigmask(SIG_BLOCK, &alarms, NULL);
+    if (pthread_create(&thread, NULL, other, NULL)) abort();
+    pthread_sigmask(SIG_UNBLOCK, &alarms, NULL);
+    compare("two threads");
+    if (write(stop[1], "x", 1) != 1) abort();
+    pthread_join(thread, NULL);
+    return 42;
+}

@@ -1,0 +1,30 @@
+// Priority-inheritance mutexes, which enter the kernel's rt_mutex code on a contended lock.
+//#Libs: -pthread
+//#Expect-stdout: 4000
+#include "common.h"
+
+static pthread_mutex_t lock;
+static long counter;
+
+static void *work(void *arg) {
+    for (int i = 0; i < 1000; i++) {
+        PT(pthread_mutex_lock(&lock));
+        long seen = counter;
+        if (i % 50 == 0) sched_yield();
+        counter = seen + 1;
+        PT(pthread_mutex_unlock(&lock));
+    }
+    return arg;
+}
+
+int main(void) {
+    pthread_mutexattr_t attr;
+    PT(pthread_mutexattr_init(&attr));
+    PT(pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT));
+    PT(pthread_mutex_init(&lock, &attr));
+    pthread_t t[4];
+    for (int i = 0; i < 4; i++) PT(pthread_create(&t[i], NULL, work, NULL));
+    for (int i = 0; i < 4; i++) PT(pthread_join(t[i], NULL));
+    printf("%ld\n", counter);
+    return PASS;
+}

@@ -1,0 +1,329 @@
+//! Many programs in one boot, by way of `driver/battery-driver.c`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use anyhow::anyhow;
+use anyhow::bail;
+
+use crate::compile;
+use crate::compile::GUEST_HELPERS;
+use crate::compile::Program;
+use crate::directives::End;
+use crate::directives::Machine;
+use crate::directives::Place;
+use crate::guest::Boot;
+use crate::kernel_log;
+use crate::process;
+use crate::tools::Tools;
+use crate::verdict::Run;
+
+/// The image's directory of programs.
+pub const DIR: &str = "/ukl/battery";
+
+/// How often a batch is taken up again after a broken kernel.
+const BOOTS: usize = 12;
+
+/// What came of each program, by name.
+pub type Results = HashMap<String, Run>;
+
+/// Runs programs that all want the same machine, in one boot if all goes well.
+pub fn run(tools: &Tools, place: Place, machine: &Machine, programs: &[&Program]) -> Results {
+    let mut results = Results::new();
+    let mut left: Vec<&Program> = Vec::new();
+    let mut files = Vec::new();
+    for program in programs {
+        match program.build(tools) {
+            Ok(built) => {
+                let file = if place.is_ring0() {
+                    built.ring0
+                } else {
+                    built.ring3
+                };
+                files.push((file, format!("{DIR}/{}", program.name)));
+                left.push(program);
+            }
+            Err(error) => {
+                results.insert(program.name.clone(), failure(format!("{error:#}")));
+            }
+        }
+    }
+    let name = format!("{}-{}-{}", place.name(), machine.cpus, machine.memory);
+    let image = match image(tools, &name, &left, files) {
+        Ok(image) => image,
+        Err(error) => {
+            results.extend(all_failed(
+                &left,
+                &format!("cannot link the battery: {error:#}"),
+            ));
+            return results;
+        }
+    };
+    for boot in 0.. {
+        if left.is_empty() || boot == BOOTS {
+            break;
+        }
+        let name = format!(
+            "{}-{}-{}-{boot}.log",
+            place.name(),
+            machine.cpus,
+            machine.memory
+        );
+        let report = match one_boot(
+            tools,
+            place,
+            machine,
+            &image,
+            &left,
+            tools.out.join("logs").join(name),
+        ) {
+            Ok(report) => report,
+            Err(error) => {
+                results.extend(all_failed(&left, &format!("{error:#}")));
+                return results;
+            }
+        };
+        let done = report.len();
+        results.extend(report);
+        left.retain(|program| !results.contains_key(&program.name));
+        if done == 0 {
+            break;
+        }
+    }
+    results.extend(all_failed(
+        &left,
+        "not run: the kernel broke too often before its turn",
+    ));
+    results
+}
+
+/// Links the image that carries these programs and their helpers.
+pub fn image(
+    tools: &Tools,
+    name: &str,
+    programs: &[&Program],
+    mut files: Vec<(PathBuf, String)>,
+) -> Result<PathBuf> {
+    let mut helpers: Vec<&String> = programs
+        .iter()
+        .flat_map(|p| &p.directives.helpers)
+        .collect();
+    helpers.sort();
+    helpers.dedup();
+    for helper in helpers {
+        let guest = format!("{GUEST_HELPERS}/{helper}");
+        files.push((compile::helper(tools, helper)?, guest));
+    }
+    compile::driver(tools, "battery-driver", name, &files)
+}
+
+/// One boot: the results of the programs up to and including the first after which the kernel is
+/// not to be trusted.
+fn one_boot(
+    tools: &Tools,
+    place: Place,
+    machine: &Machine,
+    image: &std::path::Path,
+    programs: &[&Program],
+    log: PathBuf,
+) -> Result<Results> {
+    let mut args = vec![DIR.to_owned()];
+    args.extend(driver_args(programs));
+    let limit = programs
+        .iter()
+        .fold(Duration::from_secs(30), |sum, program| {
+            sum + program.directives.timeout.min(Duration::from_secs(20)) + Duration::from_secs(2)
+        });
+    let env = [
+        format!("UKL_EXPECT_RING={}", place.ring()),
+        format!("UKL_HELPERS={GUEST_HELPERS}"),
+    ];
+    let boot = Boot {
+        image,
+        place,
+        machine,
+        limit,
+        options: &[],
+        env: &env,
+        args: &args,
+        log,
+    };
+    let (output, log) = boot.run(tools)?;
+    let report = Report::read(&output.stdout);
+    if report.begun.is_none() && report.ended.is_empty() {
+        bail!(
+            "the guest ran nothing ({}); the end of its log:\n{}\n{}",
+            output
+                .end
+                .map_or("too late".into(), |end| format!("{end:?}")),
+            process::tail(log.as_bytes(), 4000),
+            process::tail(&output.stderr, 2000),
+        );
+    }
+    let mut results = Results::new();
+    for program in programs {
+        let name = &program.name;
+        let own_log = kernel_log::part_of(&log, name);
+        if let Some((_, seen)) = report.ended.iter().find(|(of, _)| of == name) {
+            let run = Run {
+                log: own_log.to_owned(),
+                ..seen.clone()
+            };
+            let broken =
+                kernel_log::first_complaint(own_log, &program.directives.log_must_not_contain)
+                    .is_some();
+            results.insert(name.clone(), run);
+            if broken {
+                break;
+            }
+        } else if report.begun.as_ref() == Some(name) {
+            // The machine ended in the middle of it.
+            results.insert(
+                name.clone(),
+                Run {
+                    log: own_log.to_owned(),
+                    trouble: Some(format!(
+                        "the guest ended ({}) while this ran; the end of its log:\n{}\n{}",
+                        output
+                            .end
+                            .map_or("too late".into(), |end| format!("{end:?}")),
+                        process::tail(log.as_bytes(), 4000),
+                        process::tail(&output.stderr, 1000),
+                    )),
+                    ..Run::default()
+                },
+            );
+            break;
+        } else {
+            break;
+        }
+    }
+    Ok(results)
+}
+
+/// The driver's arguments that describe these programs.
+pub fn driver_args(programs: &[&Program]) -> Vec<String> {
+    let mut args = Vec::new();
+    for program in programs {
+        let d = &program.directives;
+        args.extend([
+            program.name.clone(),
+            crate::tools::patient(d.timeout).as_secs().to_string(),
+            d.env.len().to_string(),
+            d.args.len().to_string(),
+        ]);
+        args.extend(d.env.iter().cloned());
+        args.extend(d.args.iter().cloned());
+    }
+    args
+}
+
+fn failure(trouble: String) -> Run {
+    Run {
+        trouble: Some(trouble),
+        ..Run::default()
+    }
+}
+
+fn all_failed(programs: &[&Program], trouble: &str) -> Results {
+    programs
+        .iter()
+        .map(|program| (program.name.clone(), failure(trouble.to_owned())))
+        .collect()
+}
+
+/// The driver's report.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What came of the programs that ended, one by one.
+    pub ended: Vec<(String, Run)>,
+    /// The one that had begun last and not ended.
+    pub begun: Option<String>,
+    /// The NMIs that the guest has taken.
+    pub nmis: u64,
+    /// The page faults that their handlers have taken.
+    pub faults: u64,
+    /// Whether it is the whole report.
+    pub done: bool,
+}
+
+impl Report {
+    /// Reads the driver's standard output, which may break off anywhere.
+    pub fn read(mut text: &[u8]) -> Self {
+        let mut report = Report::default();
+        let mut run = Run::default();
+        while let Some(line) = take_line(&mut text) {
+            let mut words = line.split(' ');
+            match (words.next(), words.next()) {
+                (Some("@begin"), Some(name)) => {
+                    report.begun = Some(name.to_owned());
+                }
+                (Some(which @ ("@stdout" | "@stderr")), Some(length)) => {
+                    let length = length.parse().unwrap_or(0usize).min(text.len());
+                    let (data, rest) = text.split_at(length);
+                    text = rest.strip_prefix(b"\n").unwrap_or(rest);
+                    let kept = if which == "@stdout" {
+                        &mut run.stdout
+                    } else {
+                        &mut run.stderr
+                    };
+                    *kept = data.to_vec();
+                }
+                (Some("@end"), Some(name)) => {
+                    run.end = end(words.next(), words.next()).unwrap_or(None);
+                    let run = std::mem::take(&mut run);
+                    report.ended.push((name.to_owned(), run));
+                    report.begun = None;
+                }
+                (Some("@nmis"), Some(count)) => {
+                    let number = |word: Option<&str>| word.and_then(|word| word.parse().ok());
+                    report.nmis = number(Some(count)).unwrap_or(0);
+                    report.faults = number(words.next()).unwrap_or(0);
+                }
+                (Some("@done"), None) => report.done = true,
+                _ => {}
+            }
+        }
+        report
+    }
+}
+
+fn end(how: Option<&str>, number: Option<&str>) -> Result<Option<End>> {
+    let number = number.ok_or_else(|| anyhow!("no number"))?.parse()?;
+    Ok(match how {
+        Some("exit") => Some(End::Exit(number)),
+        Some("signal") => Some(End::Signal(number)),
+        _ => None,
+    })
+}
+
+fn take_line(text: &mut &[u8]) -> Option<String> {
+    let at = text.iter().position(|&byte| byte == b'\n')?;
+    let line = String::from_utf8_lossy(&text[..at]).into_owned();
+    *text = &text[at + 1..];
+    Some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_report() {
+        let text = b"@begin a\n@stdout 4\n@x\n\n\n@stderr 0\n\n@end a exit 42 17\n@begin b\n@stdout 0\n\n@stderr 1\n!\n\
+@end b signal 11 3\n@begin c\n@stdout 0\n\n@stderr 0\n\n@end c timeout 60 60001\n@begin d\n";
+        let report = Report::read(text);
+        let [(_, a), (_, b), (_, c)] = &report.ended[..] else {
+            panic!("{report:?}");
+        };
+        assert_eq!(a.stdout, b"@x\n\n");
+        assert_eq!(a.end, Some(End::Exit(42)));
+        assert_eq!(b.end, Some(End::Signal(11)));
+        assert_eq!(b.stderr, b"!");
+        assert_eq!(c.end, None);
+        assert_eq!(report.begun.as_deref(), Some("d"));
+        assert!(!report.done);
+    }
+}

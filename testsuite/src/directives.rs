@@ -1,0 +1,308 @@
+//! What a program says about itself in its comments.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::tools;
+
+/// A place where a program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// This machine.
+    Host,
+    /// The guest, as an ordinary process.
+    Ring3,
+    /// The guest, in the kernel's address space, by the base transition.
+    Base,
+    /// The same, by the bypass.
+    Bypass,
+}
+
+impl Place {
+    /// The first part of the test's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::Host => "host",
+            Place::Ring3 => "ring3",
+            Place::Base => "base",
+            Place::Bypass => "bypass",
+        }
+    }
+
+    /// What the program has to find in its code segment.
+    pub fn ring(self) -> &'static str {
+        if self.is_ring0() { "0" } else { "3" }
+    }
+
+    /// Whether the program is in the kernel's address space there.
+    pub fn is_ring0(self) -> bool {
+        Place::RING0.contains(&self)
+    }
+
+    /// The ways to be at ring 0.
+    pub const RING0: [Place; 2] = [Place::Base, Place::Bypass];
+
+    /// What makes `ukl-run` run a program there.
+    pub fn options(self) -> &'static [&'static str] {
+        match self {
+            Place::Host => &[],
+            Place::Ring3 => &["--ring3"],
+            Place::Base => &["--transition=base"],
+            Place::Bypass => &["--transition=bypass"],
+        }
+    }
+}
+
+/// How a program has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With this status.
+    Exit(i32),
+    /// Killed by this signal.
+    Signal(i32),
+}
+
+/// The machine a program wants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Machine {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory, as `ukl-run -m` takes it.
+    pub memory: String,
+}
+
+/// All that the comments of one program say.
+#[derive(Debug, Clone)]
+pub struct Directives {
+    /// The standard output, line by line.
+    pub stdout: Vec<String>,
+    /// Texts within the standard output, in order; if there are any, `stdout` is empty.
+    pub contains: Vec<String>,
+    /// How it ends.
+    pub end: End,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its environment, `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// Words for the compiler before the source.
+    pub cflags: Vec<String>,
+    /// Words for the compiler behind the source.
+    pub libs: Vec<String>,
+    /// Ordinary programs it starts.
+    pub helpers: Vec<String>,
+    /// The guest.
+    pub machine: Machine,
+    /// The time limit.
+    pub timeout: Duration,
+    /// Options of `ukl-run`.
+    pub run_args: Vec<String>,
+    /// Whether it needs a boot of its own.
+    pub alone: bool,
+    /// Whether it wants a machine that nothing else is going on in.
+    pub calm: bool,
+    /// Where it does not run.
+    pub skip: Vec<Place>,
+    /// What must not be in the log, besides the usual.
+    pub log_must_not_contain: Vec<String>,
+}
+
+impl Default for Directives {
+    fn default() -> Self {
+        Directives {
+            stdout: Vec::new(),
+            contains: Vec::new(),
+            end: End::Exit(42),
+            args: Vec::new(),
+            env: Vec::new(),
+            cflags: Vec::new(),
+            libs: Vec::new(),
+            helpers: Vec::new(),
+            machine: Machine {
+                cpus: tools::cpus(),
+                memory: "512M".into(),
+            },
+            timeout: Duration::from_secs(60),
+            run_args: Vec::new(),
+            alone: false,
+            calm: false,
+            skip: Vec::new(),
+            log_must_not_contain: Vec::new(),
+        }
+    }
+}
+
+impl Directives {
+    /// Reads them from a source file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Directives::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Reads them from a program's text.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut all = Directives::default();
+        for (number, line) in text.lines().enumerate() {
+            let Some(directive) = line.trim_start().strip_prefix("//#") else {
+                continue;
+            };
+            all.take(directive)
+                .with_context(|| format!("line {}: `//#{directive}`", number + 1))?;
+        }
+        if !all.contains.is_empty() && !all.stdout.is_empty() {
+            bail!("has both Expect-stdout and Stdout-contains");
+        }
+        Ok(all)
+    }
+
+    fn take(&mut self, directive: &str) -> Result<()> {
+        let Some((key, value)) = directive.split_once(':') else {
+            bail!("has no colon");
+        };
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        let reason = || {
+            if value.is_empty() {
+                bail!("needs a reason");
+            }
+            Ok(())
+        };
+        match key {
+            "Expect-stdout" => self.stdout.push(value.into()),
+            "Stdout-contains" => self.contains.push(value.into()),
+            "Exit" => self.end = End::Exit(value.parse()?),
+            "Signal" => self.end = End::Signal(signal(value)?),
+            "Args" => self.args.extend(words(value)?),
+            "Env" => {
+                if !value.contains('=') {
+                    bail!("is not NAME=VALUE");
+                }
+                self.env.push(value.into());
+            }
+            "CFlags" => self.cflags.extend(words(value)?),
+            "Libs" => self.libs.extend(words(value)?),
+            "Helper" => self.helpers.push(value.into()),
+            "Cpus" => self.machine.cpus = value.parse()?,
+            "Mem" => self.machine.memory = value.into(),
+            "Timeout" => self.timeout = Duration::from_secs(value.parse()?),
+            "Run-args" => self.run_args.extend(words(value)?),
+            "Alone" => {
+                reason()?;
+                self.alone = true;
+            }
+            "Calm" => {
+                reason()?;
+                self.calm = true;
+            }
+            "Skip-host" => {
+                reason()?;
+                self.skip.push(Place::Host);
+            }
+            "Skip-ring3" => {
+                reason()?;
+                self.skip.push(Place::Ring3);
+            }
+            "Skip-ring0" => {
+                reason()?;
+                self.skip.extend(Place::RING0);
+            }
+            "Log-must-not-contain" => self.log_must_not_contain.push(value.into()),
+            _ => bail!("is not a directive"),
+        }
+        Ok(())
+    }
+
+    /// Whether it has to have a boot of its own.
+    pub fn wants_own_boot(&self) -> bool {
+        self.alone || !self.run_args.is_empty()
+    }
+}
+
+/// The number of a signal.
+fn signal(name: &str) -> Result<i32> {
+    Ok(match name {
+        "ILL" => 4,
+        "TRAP" => 5,
+        "ABRT" => 6,
+        "BUS" => 7,
+        "FPE" => 8,
+        "KILL" => 9,
+        "SEGV" => 11,
+        "PIPE" => 13,
+        "TERM" => 15,
+        "XCPU" => 24,
+        "SYS" => 31,
+        _ => bail!("is not a signal known here"),
+    })
+}
+
+/// Splits as a shell does: blanks separate; quotes and backslashes keep together.
+pub fn words(text: &str) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    let mut quote = None;
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(q), c) if c == q => quote = None,
+            (Some('\''), c) => word.get_or_insert_default().push(c),
+            (_, '\\') => match chars.next() {
+                Some(c) => word.get_or_insert_default().push(c),
+                None => bail!("ends in a backslash"),
+            },
+            (Some(_), c) => word.get_or_insert_default().push(c),
+            (None, '\'' | '"') => {
+                word.get_or_insert_default();
+                quote = Some(c);
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (None, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        bail!("has an open quote");
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_make_an_accident_fail() {
+        let all = Directives::parse("int main(void) { return 42; }").unwrap();
+        assert_eq!(all.end, End::Exit(42));
+        assert_eq!(all.machine.cpus, tools::cpus());
+        assert!(all.stdout.is_empty());
+    }
+
+    #[test]
+    fn reads_directives() {
+        let all = Directives::parse(
+            "//#Expect-stdout: a  b\n//#Expect-stdout:\n  //#Signal: SEGV\n//#Args: 'x y' z\\ w \"\"\n//#Cpus: 4\n",
+        )
+        .unwrap();
+        assert_eq!(all.stdout, ["a  b", ""]);
+        assert_eq!(all.end, End::Signal(11));
+        assert_eq!(all.args, ["x y", "z w", ""]);
+        assert_eq!(all.machine.cpus, 4);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        for bad in [
+            "//#Expect-stdin: x",
+            "//#Signal: NOSUCH",
+            "//#Exit",
+            "//#Alone:",
+            "//#Args: 'open",
+            "//#Expect-stdout: x\n//#Stdout-contains: y",
+        ] {
+            assert!(Directives::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

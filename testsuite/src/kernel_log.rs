@@ -1,0 +1,133 @@
+//! What a healthy kernel never says.
+
+/// Texts that mean a broken kernel, wherever they stand in a line.
+const SICK: &[&str] = &[
+    "BUG:",
+    "Oops",
+    "WARNING:",
+    "general protection",
+    "double fault",
+    "detected stall",
+    "self-detected stall",
+    "soft lockup",
+    "hard LOCKUP",
+    "scheduling while atomic",
+    "sleeping function called",
+    "Kernel panic",
+    "kernel BUG at",
+    "Unable to handle kernel",
+    "bad page",
+    "Bad page",
+    "Bad rss-counter",
+    "blocked for more than",
+    "corrupted",
+    "unchecked MSR access",
+    "stack guard page was hit",
+    "PANIC:",
+    "[#1]",
+];
+
+/// The first line that a healthy kernel would not have written.
+pub fn first_complaint<'a>(log: &'a str, also: &[String]) -> Option<&'a str> {
+    log.lines().find(|line| {
+        // The report of a fault in an ordinary program, which a test may well provoke:
+        // `traps: NAME[PID] general protection fault ip:... sp:... error:0 in ...`.
+        let text = message(line);
+        if text.starts_with("traps: ") && text.contains(" ip:") {
+            return also.iter().any(|bad| line.contains(bad.as_str()));
+        }
+        SICK.iter().any(|bad| line.contains(bad))
+            || also.iter().any(|bad| line.contains(bad.as_str()))
+    })
+}
+
+/// Whether the log ends in a fault of QEMU's emulation: the kernel is stopped by a breakpoint that
+/// it had long taken out of its own code. The emulation of several CPUs may keep what it has
+/// translated from a byte that another CPU is changing; unpatched kernels die of it as well, and
+/// one emulated by a single thread never does. On real processors such an end would be a bug of
+/// ours.
+pub fn is_emulations_fault(log: &str) -> bool {
+    let first = first_complaint(log, &[]).map(message);
+    first.is_some_and(|line| line.starts_with("Oops: int3: 0000")) && is_emulated()
+}
+
+/// Whether this machine has no virtualisation hardware, so that guests are emulated.
+fn is_emulated() -> bool {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    !info
+        .split_whitespace()
+        .any(|word| word == "vmx" || word == "svm")
+}
+
+/// The complaint with the lines around it.
+pub fn excerpt(log: &str, complaint: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let at = lines
+        .iter()
+        .position(|line| *line == complaint)
+        .unwrap_or_default();
+    let from = at.saturating_sub(5);
+    let to = (at + 60).min(lines.len());
+    lines[from..to].join("\n")
+}
+
+/// A line without the time in front.
+pub fn message(line: &str) -> &str {
+    let line = line.trim_end_matches('\r');
+    match line
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+    {
+        Some((time, rest)) if time.trim_start().starts_with(|c: char| c.is_ascii_digit()) => rest,
+        _ => line,
+    }
+}
+
+/// The part of a shared boot's log that belongs to one program: between the driver's marks. What
+/// comes before the first mark belongs to the first program.
+pub fn part_of<'a>(log: &'a str, name: &str) -> &'a str {
+    let begin = format!("battery: begin {name}");
+    let mut from = None;
+    let mut first = true;
+    let mut at = 0;
+    for line in log.split_inclusive('\n') {
+        let text = message(line.trim_end());
+        if text.starts_with("battery: begin ") {
+            if let Some(from) = from {
+                return &log[from..at];
+            }
+            if text == begin {
+                from = Some(if first { 0 } else { at });
+            }
+            first = false;
+        }
+        at += line.len();
+    }
+    from.map_or("", |from| &log[from..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_may_fault_and_the_kernel_may_not() {
+        let user = "[    3.1] traps: x[77] general protection fault ip:401136 sp:7ffc error:0 in x[401000+1000]\n";
+        assert_eq!(first_complaint(user, &[]), None);
+        let kernel = "[    3.1] Oops: general protection fault, probably for non-canonical address 0xdead: 0000 [#1]\n";
+        assert!(first_complaint(kernel, &[]).is_some());
+        assert!(first_complaint("[ 1.0] WARNING: CPU: 0 PID: 1 at x.c:1\r\n", &[]).is_some());
+        assert!(first_complaint("[ 1.0] all is well\n", &["is well".into()]).is_some());
+    }
+
+    #[test]
+    fn a_log_is_parted_at_the_marks() {
+        let log = "boot\n[ 1.0] battery: begin a\r\nfrom a\n[ 2.0] battery: begin b\nfrom b\n";
+        assert_eq!(
+            part_of(log, "a"),
+            "boot\n[ 1.0] battery: begin a\r\nfrom a\n"
+        );
+        assert_eq!(part_of(log, "b"), "[ 2.0] battery: begin b\nfrom b\n");
+        assert_eq!(part_of(log, "c"), "");
+    }
+}

@@ -1,0 +1,64 @@
+//! The tests that boot images: small programs, each of one behaviour, and whole projects.
+//!
+//! A program of the battery is one file, `programs/NAME.c`, `NAME.cc` or `NAME.S`. It is compiled
+//! once with `ukl-cc` and then run with the same expectations everywhere: its host output on this
+//! machine (`host/NAME`), the image's program at ring 3 in the guest (`ring3/NAME`) and at ring 0
+//! by each transition (`base/NAME`, `bypass/NAME`). The program itself checks that it is at the
+//! ring that `UKL_EXPECT_RING` names (`programs/common.h`), and after each run in the guest the
+//! kernel's log is searched for anything a healthy kernel does not say ([`kernel_log`]).
+//!
+//! # Directives
+//!
+//! Comments of the form `//#Key: value`, anywhere in the file:
+//!
+//! | directive | meaning |
+//! |---|---|
+//! | `Expect-stdout: LINE` | a line of the standard output; the output is these lines and nothing else |
+//! | `Stdout-contains: TEXT` | the output contains these texts in this order (instead of `Expect-stdout`) |
+//! | `Exit: N` | the exit status, 42 if not given, so that nobody passes by returning 0 |
+//! | `Signal: NAME` | it is killed by this signal (`SEGV`, `ABRT`, ...) |
+//! | `Args: WORDS` | its arguments, quoted as in a shell |
+//! | `Env: NAME=VALUE` | a variable of its environment |
+//! | `CFlags: WORDS` | for the compiler, before the source |
+//! | `Libs: WORDS` | for the compiler, behind the source |
+//! | `Helper: NAME` | needs `programs/helpers/NAME.c`, an ordinary static program, in `$UKL_HELPERS` |
+//! | `Cpus: N`, `Mem: SIZE` | of the guest, 2 and 512M if not given |
+//! | `Timeout: SECONDS` | 60 if not given |
+//! | `Run-args: WORDS` | options for `ukl-run`; such a program gets a boot of its own |
+//! | `Alone: REASON` | it gets a boot of its own |
+//! | `Calm: REASON` | it does not take part in the stress test |
+//! | `Skip-host: REASON`, `Skip-ring3`, `Skip-ring0` | it does not run there |
+//! | `Log-must-not-contain: TEXT` | one more thing that must not be in the kernel's log |
+//!
+//! # Boots
+//!
+//! A boot takes seconds without virtualisation hardware, so the programs of one kind of machine
+//! share one: the image's program is then `driver/battery-driver.c`, which carries the others as
+//! files and starts them one after another ([`batch`]). What ran after a broken kernel is run again
+//! in a fresh boot. When only a few programs are asked for by a filter, each gets its own image and
+//! its own boot; `UKL_TEST_SINGLE=1` and `0` force one or the other.
+//!
+//! What makes the kernel patch its own text (watchpoints, tracepoints, probes) asks for one CPU:
+//! QEMU 7.2's emulation of several gets code wrong that another CPU is changing, and the kernel
+//! dies of a breakpoint of its own, with the patches of this project or without.
+//!
+//! # Environment
+//!
+//! - `UKL_BIN`: where `ukl-cc` and `ukl-run` are; `target/release` if not set.
+//! - `UKL_TEST_SINGLE`: see above.
+//! - `UKL_TEST_PATIENCE`: multiplies every time limit.
+//! - `UKL_TEST_CPUS`: processors of a guest whose program does not say, 2 if not set.
+//! - `UKL_STRESS_SECONDS`: how long `tests/stress.rs` goes on, 90 if not set.
+
+pub mod batch;
+pub mod compile;
+pub mod directives;
+pub mod guest;
+pub mod harness;
+pub mod http;
+pub mod kernel_log;
+pub mod monitor;
+pub mod process;
+pub mod project;
+pub mod tools;
+pub mod verdict;

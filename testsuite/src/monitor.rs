@@ -1,0 +1,75 @@
+//! QEMU's monitor: the few words of QMP that the tests speak.
+
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+/// A connection to the monitor of a running machine.
+#[derive(Debug)]
+pub struct Monitor {
+    lines: BufReader<UnixStream>,
+}
+
+impl Monitor {
+    /// The option that makes a machine listen there.
+    pub fn options(socket: &Path) -> [String; 2] {
+        [
+            "--qemu-arg=-qmp".into(),
+            format!("--qemu-arg=unix:{},server=on,wait=off", socket.display()),
+        ]
+    }
+
+    /// Connects, as soon as the machine is there.
+    pub fn connect(socket: &Path, patience: Duration) -> Result<Self> {
+        let deadline = Instant::now() + patience;
+        let stream = loop {
+            match UnixStream::connect(socket) {
+                Ok(stream) => break stream,
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).with_context(|| socket.display().to_string());
+                }
+                Err(_) => thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let mut monitor = Monitor {
+            lines: BufReader::new(stream),
+        };
+        monitor.line()?;
+        monitor.execute("qmp_capabilities")?;
+        Ok(monitor)
+    }
+
+    /// Executes a command without arguments.
+    pub fn execute(&mut self, command: &str) -> Result<()> {
+        let mut stream = self.lines.get_ref();
+        stream.write_all(format!("{{\"execute\":\"{command}\"}}\n").as_bytes())?;
+        loop {
+            let line = self.line()?;
+            if line.contains("\"return\"") {
+                return Ok(());
+            }
+            if line.contains("\"error\"") {
+                bail!("QEMU: {command}: {line}");
+            }
+            // Anything else is an event.
+        }
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if self.lines.read_line(&mut line)? == 0 {
+            bail!("QEMU has closed its monitor");
+        }
+        Ok(line)
+    }
+}

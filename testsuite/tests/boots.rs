@@ -1,0 +1,147 @@
+//! Ways to boot an image and to end: plain QEMU, each kind of machine, hardly any memory, a dead
+//! kernel, a time limit.
+
+use std::process::Command;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use anyhow::ensure;
+use libtest_mimic::Arguments;
+use libtest_mimic::Failed;
+use libtest_mimic::Trial;
+use testsuite::compile;
+use testsuite::directives::End;
+use testsuite::process;
+use testsuite::process::Output;
+use testsuite::tools::Tools;
+use testsuite::tools::patient;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+type Test = fn(&Tools) -> Result<()>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let tools = match Tools::find() {
+        Ok(tools) => Arc::new(tools),
+        Err(error) => {
+            eprintln!("boots: error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let tests: [(&str, Test); 6] = [
+        ("boots/plain_qemu", plain_qemu),
+        ("boots/machines", machines),
+        ("boots/little_memory", little_memory),
+        ("boots/rings", rings),
+        ("boots/dead_kernel", dead_kernel),
+        ("boots/time_limit", time_limit),
+    ];
+    let trials = tests
+        .into_iter()
+        .map(|(name, test)| {
+            let tools = tools.clone();
+            Trial::test(name, move || {
+                test(&tools).map_err(|error| Failed::from(format!("{error:#}")))
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Runs an image with these options, and these arguments for the program.
+fn run(tools: &Tools, program: &str, options: &[&str], args: &[&str]) -> Result<Output> {
+    let image = compile::driver(tools, program, program, &[])?;
+    let mut command = Command::new(tools.tool("ukl-run"));
+    process::run(command.args(options).arg(image).args(args), patient(LIMIT))
+}
+
+/// The image is an ordinary bzImage: QEMU boots it on its own, and what stands behind `--` on the
+/// kernel's command line is the program's.
+fn plain_qemu(tools: &Tools) -> Result<()> {
+    let image = compile::driver(tools, "greet", "greet", &[])?;
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args([
+        "-accel", "tcg", "-cpu", "max", "-m", "512M", "-display", "none",
+    ])
+    .args([
+        "-no-reboot",
+        "-monitor",
+        "none",
+        "-serial",
+        "stdio",
+        "-kernel",
+    ])
+    .arg(&image)
+    .args(["-append", "console=ttyS0 panic=-1 -- one \"two words\""]);
+    let output = process::run(&mut qemu, patient(LIMIT))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in [
+        "greetings from ring 0",
+        "argument 1: one",
+        "argument 2: two words",
+    ] {
+        ensure!(text.contains(line), "the console lacks `{line}`:\n{text}");
+    }
+    ensure!(
+        output.end == Some(End::Exit(0)),
+        "QEMU ended with {:?}:\n{text}",
+        output.end
+    );
+    Ok(())
+}
+
+fn machines(tools: &Tools) -> Result<()> {
+    for machine in ["q35", "microvm", "pc"] {
+        let output = run(
+            tools,
+            "greet",
+            &["--machine", machine, "--cpus", "2"],
+            &["x"],
+        )?;
+        ensure!(
+            output.end == Some(End::Exit(42))
+                && output.stdout == b"greetings from ring 0\nargument 1: x\n",
+            "on {machine}: {output:?}"
+        );
+    }
+    Ok(())
+}
+
+fn little_memory(tools: &Tools) -> Result<()> {
+    let output = run(tools, "greet", &["-m", "96M"], &[])?;
+    ensure!(output.end == Some(End::Exit(42)), "{output:?}");
+    Ok(())
+}
+
+fn rings(tools: &Tools) -> Result<()> {
+    for (options, line) in [
+        (&[][..], "greetings from ring 0\n"),
+        (&["--ring3"][..], "greetings from ring 3\n"),
+    ] {
+        let output = run(tools, "greet", options, &[])?;
+        ensure!(
+            output.stdout == line.as_bytes(),
+            "with {options:?}: {output:?}"
+        );
+    }
+    Ok(())
+}
+
+/// A guest that dies says so: 255, and the end of its log.
+fn dead_kernel(tools: &Tools) -> Result<()> {
+    let output = run(tools, "panic", &[], &[])?;
+    ensure!(output.end == Some(End::Exit(255)), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(said.contains("sysrq") || said.contains("panic"), "{said}");
+    Ok(())
+}
+
+fn time_limit(tools: &Tools) -> Result<()> {
+    let output = run(tools, "greet", &["--timeout", "20"], &["wait"])?;
+    ensure!(output.end == Some(End::Exit(124)), "{output:?}");
+    ensure!(output.stdout.starts_with(b"greetings"), "{output:?}");
+    Ok(())
+}

@@ -1,0 +1,544 @@
+//! gdb on this machine, attached to a guest as `ukl-run --gdb` says: breakpoints by function and by
+//! line, locals, and backtraces that go on from the kernel into the program.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitCode;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use libtest_mimic::Arguments;
+use libtest_mimic::Failed;
+use libtest_mimic::Trial;
+use testsuite::directives::End;
+use testsuite::kernel_log;
+use testsuite::process;
+use testsuite::tools;
+use testsuite::tools::Tools;
+use testsuite::tools::patient;
+
+/// For a compiler, and for a boot with gdb looking on.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// How often a boot that died of the emulation is tried.
+const TRIES: u32 = 3;
+
+type Test = fn(&Tools) -> Result<()>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let tools = match Tools::find() {
+        Ok(tools) => Arc::new(tools),
+        Err(error) => {
+            eprintln!("debugging: error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let tests: [(&str, Test); 10] = [
+        ("debugging/c", c),
+        ("debugging/c_from_kernel", c_from_kernel),
+        ("debugging/c_at_ring3", c_at_ring3),
+        ("debugging/exceptions", exceptions),
+        ("debugging/trampolines", trampolines),
+        ("debugging/without_dwarf", without_dwarf),
+        ("debugging/kill", kill),
+        ("debugging/rust", rust),
+        ("debugging/rust_from_kernel", rust_from_kernel),
+        ("debugging/panics", panics),
+    ];
+    let trials = tests
+        .into_iter()
+        .map(|(name, test)| {
+            let tools = tools.clone();
+            Trial::test(name, move || {
+                test(&tools).map_err(|error| Failed::from(format!("{error:#}")))
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Breakpoints by function and by line, arguments, locals, the frames above, and what a function
+/// returns.
+fn c(tools: &Tools) -> Result<()> {
+    let program = compile_c(tools, "c", &["-g", "-O0"])?;
+    let text = Session::of(&program, "c").run(
+        tools,
+        &[
+            "break add",
+            "continue",
+            "backtrace",
+            "finish",
+            "delete",
+            &format!("break traced.c:{}", mark("traced.c", "write")),
+            "continue",
+            "info locals",
+            "up",
+            "print here",
+        ],
+    )?;
+    expect(
+        &text,
+        &[
+            "Breakpoint 1, add (left=40, right=2) at ",
+            "#1  0x",
+            " in report (point=0x",
+            "what=0x",
+            "\"the sum\") at ",
+            "#2  0x",
+            " in main () at ",
+            &at("traced.c", "report"),
+            "Value returned is $1 = 42",
+            "Breakpoint 2, report (point=",
+            "total = 42",
+            "length = 14",
+            " in main () at ",
+            &at("traced.c", "report"),
+            "= {x = 40, y = 2}",
+        ],
+    )
+}
+
+/// From the kernel's code for a system call into the program that made it, and back.
+fn c_from_kernel(tools: &Tools) -> Result<()> {
+    let program = compile_c(tools, "c", &["-g", "-O0"])?;
+    let text = Session::of(&program, "c_from_kernel").run(tools, &from_kernel("report"))?;
+    expect(
+        &text,
+        &[
+            "Breakpoint 2, 0xffffffff",
+            " in ksys_write ()",
+            "#0  0xffffffff",
+            " in ksys_write ()",
+            " in __ukl_call_1_",
+            " in write ()",
+            "\"the sum\") at ",
+            &at("traced.c", "write"),
+            " in main () at ",
+            &at("traced.c", "report"),
+            "total = 42",
+        ],
+    )
+}
+
+/// The same for an ordinary process, which comes by another entry.
+fn c_at_ring3(tools: &Tools) -> Result<()> {
+    let program = compile_c(tools, "c", &["-g", "-O0"])?;
+    let session = Session {
+        options: &["--ring3"],
+        ..Session::of(&program, "c_at_ring3")
+    };
+    let text = session.run(tools, &from_kernel("report"))?;
+    expect(
+        &text,
+        &[
+            "#0  0xffffffff",
+            " in ksys_write ()",
+            " in entry_SYSCALL_64 ()",
+            " in write ()",
+            "\"the sum\") at ",
+            &at("traced.c", "write"),
+            " in main () at ",
+            &at("traced.c", "report"),
+            "total = 42",
+        ],
+    )
+}
+
+/// Through the frame of a signal, and from the kernel's code for a page fault to the line that
+/// touched the page.
+fn exceptions(tools: &Tools) -> Result<()> {
+    let program = compile_c(tools, "c", &["-g", "-O0"])?;
+    let text = Session::of(&program, "exceptions").run(
+        tools,
+        &[
+            "break handler",
+            "continue",
+            "backtrace",
+            &format!("tbreak traced.c:{}", mark("traced.c", "touch")),
+            "continue",
+            "break handle_mm_fault",
+            "continue",
+            "backtrace",
+        ],
+    )?;
+    expect(
+        &text,
+        &[
+            "#0  handler (signal=10) at ",
+            "<signal handler called>",
+            " in raise ()",
+            " in main () at ",
+            &at("traced.c", "raise"),
+            "main () at ",
+            &at("traced.c", "touch"),
+            "#0  0xffffffff",
+            " in handle_mm_fault ()",
+            " in exc_page_fault ()",
+            " in asm_exc_page_fault ()",
+            " in main () at ",
+            &at("traced.c", "touch"),
+        ],
+    )
+}
+
+/// A system call that was moved out of its function is in it all the same.
+fn trampolines(tools: &Tools) -> Result<()> {
+    let program = compile_c(tools, "raw", &["-g", "-O0"])?;
+    let text = Session::of(&program, "trampolines").run(
+        tools,
+        &[
+            "break main",
+            "continue",
+            "break ksys_write if $rdi == 1",
+            "continue",
+            "backtrace",
+            "frame function call",
+            "finish",
+        ],
+    )?;
+    expect(
+        &text,
+        &[
+            " in ksys_write ()",
+            " in entry_UKL_call ()",
+            " in call (number=1, a=1, b=",
+            " in main (argc=1, argv=",
+            &at("raw.c", "call"),
+            "main (argc=1, argv=",
+            &at("raw.c", "call"),
+            "Value returned is $1 = 4",
+        ],
+    )
+}
+
+/// A program that was compiled without `-g` still has its functions' names.
+fn without_dwarf(tools: &Tools) -> Result<()> {
+    let program = compile_c(tools, "plain", &["-O0"])?;
+    let text = Session::of(&program, "without_dwarf").run(tools, &from_kernel("report"))?;
+    expect(
+        &text,
+        &[
+            "#0  0xffffffff",
+            " in ksys_write ()",
+            " in __ukl_call_1_",
+            " in write ()",
+            " in report ()",
+            " in main ()",
+        ],
+    )
+}
+
+/// gdb's `kill` ends the machine, which is nothing to worry about.
+fn kill(tools: &Tools) -> Result<()> {
+    let program = compile_c(tools, "c", &["-g", "-O0"])?;
+    let session = Session {
+        status: 255,
+        ..Session::of(&program, "kill")
+    };
+    let text = session.run(tools, &["break add", "continue", "kill"])?;
+    expect(&text, &["Breakpoint 1, add (", "gdb has ended the machine"])?;
+    ensure!(!text.contains("kernel's log"), "{text}");
+    Ok(())
+}
+
+fn rust(tools: &Tools) -> Result<()> {
+    let program = compile_rust(tools, "rust", "")?;
+    let text = Session::of(&program, "rust").run(
+        tools,
+        &[
+            "break traced::add",
+            "continue",
+            "backtrace",
+            "finish",
+            "delete",
+            &format!("break traced.rs:{}", mark("traced.rs", "write")),
+            "continue",
+            "info locals",
+            "up",
+            "print here",
+        ],
+    )?;
+    expect(
+        &text,
+        &[
+            "Breakpoint 1, traced::add (left=40, right=2) at ",
+            " in traced::report (point=0x",
+            " in traced::main () at ",
+            &at("traced.rs", "report"),
+            "Value returned is $1 = 42",
+            "Breakpoint 2, traced::report (point=",
+            "total = 42",
+            " in traced::main () at ",
+            &at("traced.rs", "report"),
+            "= traced::Point {x: 40, y: 2}",
+        ],
+    )
+}
+
+fn rust_from_kernel(tools: &Tools) -> Result<()> {
+    let program = compile_rust(tools, "rust", "")?;
+    let session = Session::of(&program, "rust_from_kernel");
+    let text = session.run(tools, &from_kernel("traced::report"))?;
+    expect(
+        &text,
+        &[
+            "#0  0xffffffff",
+            " in ksys_write ()",
+            " in __ukl_call_1_",
+            " in write ()",
+            // The standard library has line tables.
+            "library/std/src/",
+            " in traced::report (point=0x",
+            "at ",
+            &at("traced.rs", "write"),
+            " in traced::main () at ",
+            &at("traced.rs", "report"),
+            "total = 42",
+        ],
+    )
+}
+
+/// A panic's backtrace names functions, and lines where the image has the DWARF that was asked for.
+fn panics(tools: &Tools) -> Result<()> {
+    let place = format!("traced.rs:{}:", mark("traced.rs", "panic"));
+    for (name, flags) in [("rust", ""), ("rust-debug", "--ukl-debug")] {
+        let program = compile_rust(tools, name, flags)?;
+        let log = log(tools, &format!("panics-{name}"))?;
+        let mut tries = 0;
+        let output = loop {
+            let mut command = ukl_run(tools, &log);
+            command.args(["-e", "RUST_BACKTRACE=1"]).arg(&program);
+            let output = process::run(command.arg("7"), patient(LIMIT))?;
+            tries += 1;
+            let log = fs::read(&log).unwrap_or_default();
+            if tries == TRIES || !kernel_log::is_emulations_fault(&String::from_utf8_lossy(&log)) {
+                break output;
+            }
+        };
+        ensure!(output.end == Some(End::Exit(101)), "{name}: {output:?}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        expect(&text, &["panicked at ", "stack backtrace:", "traced::main"])?;
+        let backtrace = text.split("stack backtrace:").nth(1).unwrap_or_default();
+        ensure!(
+            backtrace.contains(&place) != flags.is_empty(),
+            "{name}: {text}"
+        );
+    }
+    Ok(())
+}
+
+/// Stops in the kernel's `write`, for what the program's function `report` writes.
+fn from_kernel(report: &str) -> Vec<String> {
+    [
+        &format!("break {report}"),
+        "continue",
+        "break ksys_write if $rdi == 1",
+        "continue",
+        "backtrace",
+        &format!("frame function {report}"),
+        "info locals",
+    ]
+    .map(String::from)
+    .to_vec()
+}
+
+/// gdb's look at one run of a program.
+struct Session<'a> {
+    program: &'a Path,
+    name: &'a str,
+    options: &'a [&'a str],
+    /// What it ends with.
+    status: i32,
+}
+
+impl<'a> Session<'a> {
+    fn of(program: &'a Path, name: &'a str) -> Self {
+        Session {
+            program,
+            name,
+            options: &[],
+            status: 42,
+        }
+    }
+
+    /// Gives gdb these commands, lets the program go on to its end, and returns what was said.
+    fn run(&self, tools: &Tools, commands: &[impl AsRef<str>]) -> Result<String> {
+        for _ in 1..TRIES {
+            let (text, log) = self.run_once(tools, commands)?;
+            if !kernel_log::is_emulations_fault(&log) {
+                return text;
+            }
+        }
+        self.run_once(tools, commands)?.0
+    }
+
+    fn run_once(
+        &self,
+        tools: &Tools,
+        commands: &[impl AsRef<str>],
+    ) -> Result<(Result<String>, String)> {
+        let log = log(tools, self.name)?;
+        let _ = fs::remove_file(&log);
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = ukl_run(tools, &log);
+        command
+            .args(self.options)
+            .arg(format!("--gdb={port}"))
+            .arg(self.program)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let mut machine = Machine(command.spawn()?);
+        let mut said = BufReader::new(machine.0.stderr.take().context("no stderr")?);
+        let mut line = String::new();
+        said.read_line(&mut line)?;
+        let line = line
+            .trim_end()
+            .strip_prefix("ukl-run: waiting for: ")
+            .with_context(|| format!("ukl-run does not say how to attach: {line}"))?;
+
+        let mut gdb = Command::new("sh");
+        gdb.args(["-c", &format!("{line} -nx -batch \"$@\""), "gdb"]);
+        for command in commands {
+            gdb.args(["-ex", command.as_ref()]);
+        }
+        let output = process::run(&mut gdb, patient(LIMIT))?;
+        let mut text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said.read_to_string(&mut text)?;
+        let status = machine.0.wait()?;
+        let read = || -> Result<String> {
+            ensure!(output.end == Some(End::Exit(0)), "gdb: {output:?}");
+            // It has not been hurt.
+            ensure!(
+                status.code() == Some(self.status),
+                "ukl-run: {status}\n{text}"
+            );
+            Ok(text)
+        };
+        let log = fs::read(&log).unwrap_or_default();
+        Ok((read(), String::from_utf8_lossy(&log).into_owned()))
+    }
+}
+
+/// A running ukl-run, which does not outlive its test.
+struct Machine(Child);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            process::kill_group(self.0.id());
+            let _ = self.0.wait();
+        }
+    }
+}
+
+fn ukl_run(tools: &Tools, log: &Path) -> Command {
+    let mut command = Command::new(tools.tool("ukl-run"));
+    command
+        .args(["-m", "512M", "--timeout"])
+        .arg(patient(LIMIT).as_secs().to_string())
+        .arg("--log")
+        .arg(log);
+    command
+}
+
+fn log(tools: &Tools, name: &str) -> Result<PathBuf> {
+    let dir = tools.out.join("logs");
+    fs::create_dir_all(&dir)?;
+    Ok(dir.join(format!("debugging-{name}.log")))
+}
+
+fn source(file: &str) -> PathBuf {
+    tools::testsuite().join("debugging").join(file)
+}
+
+/// Where the programs of one test go.
+fn place(tools: &Tools, name: &str) -> Result<PathBuf> {
+    let dir = tools.out.join("debugging").join(name);
+    fs::create_dir_all(&dir)?;
+    Ok(dir.join("traced"))
+}
+
+fn compile_c(tools: &Tools, name: &str, flags: &[&str]) -> Result<PathBuf> {
+    let output = place(tools, name)?;
+    let mut command = Command::new(tools.tool("ukl-cc"));
+    command.env("UKL_IMAGE", "1").args(flags).arg("-o");
+    let file = if name == "raw" { "raw.c" } else { "traced.c" };
+    link(command, &output, &source(file))
+}
+
+fn compile_rust(tools: &Tools, name: &str, flags: &str) -> Result<PathBuf> {
+    let output = place(tools, name)?;
+    let linker = format!("linker={}", tools.tool("ukl-ld").display());
+    let mut command = Command::new("rustc");
+    command.env("UKL_FLAGS", flags).env("UKL_IMAGE", "1").args([
+        "-g",
+        "--edition",
+        "2024",
+        "-C",
+        &linker,
+        "-o",
+    ]);
+    link(command, &output, &source("traced.rs"))
+}
+
+/// Tests run at the same time, and share programs.
+fn link(mut command: Command, output: &Path, source: &Path) -> Result<PathBuf> {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = ONE.lock().unwrap_or_else(|error| error.into_inner());
+    static MADE: std::sync::Mutex<Vec<PathBuf>> = std::sync::Mutex::new(Vec::new());
+    let mut made = MADE.lock().unwrap_or_else(|error| error.into_inner());
+    if !made.iter().any(|path| path == output) {
+        process::check(command.arg(output).arg(source), patient(LIMIT))?;
+        made.push(output.to_owned());
+    }
+    Ok(output.to_owned())
+}
+
+/// The number of the line with this mark.
+fn mark(file: &str, name: &str) -> usize {
+    let text = fs::read_to_string(source(file)).unwrap_or_default();
+    let mark = format!("mark: {name}");
+    let found = text
+        .lines()
+        .position(|line| line.trim_end_matches(" */").ends_with(&mark));
+    found.map_or(0, |index| index + 1)
+}
+
+/// What gdb calls that line.
+fn at(file: &str, name: &str) -> String {
+    format!("debugging/{file}:{}\n", mark(file, name))
+}
+
+/// The text has these pieces, in this order.
+fn expect(text: &str, pieces: &[impl AsRef<OsStr>]) -> Result<()> {
+    let mut rest = text;
+    for piece in pieces {
+        let piece = piece.as_ref().to_string_lossy();
+        match rest.split_once(&*piece) {
+            Some((_, behind)) => rest = behind,
+            None => bail!("`{piece}` is not there, or not in its place:\n{text}"),
+        }
+    }
+    Ok(())
+}

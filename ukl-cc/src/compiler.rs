@@ -1,0 +1,190 @@
+//! Finds the real compiler: past ourselves, and past everything that stands in for compilers.
+
+use std::env;
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::error::Error;
+
+/// Programs that are called under a compiler's name and look for the next one of that name in
+/// PATH. Going through them could lead back here, and the one in front of us has done its work.
+const MASQUERADERS: &[&str] = &[
+    "ccache",
+    "sccache",
+    "distcc",
+    "icecc",
+    "colorgcc",
+    "buildcache",
+];
+
+/// The language that the name we are called by asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// `ukl-cc`.
+    C,
+    /// `ukl-c++`.
+    Cxx,
+}
+
+impl Language {
+    /// From the name of the program.
+    pub fn of(argv0: &OsStr) -> Language {
+        let name = Path::new(argv0).file_name().unwrap_or(argv0);
+        if name.as_bytes().ends_with(b"++") {
+            Language::Cxx
+        } else {
+            Language::C
+        }
+    }
+
+    /// The environment variable that names the compiler.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Language::C => "UKL_CC",
+            Language::Cxx => "UKL_CXX",
+        }
+    }
+
+    fn compiler(self) -> &'static str {
+        match self {
+            Language::C => "cc",
+            Language::Cxx => "c++",
+        }
+    }
+
+    /// What GNU calls it.
+    fn gnu(self) -> &'static str {
+        match self {
+            Language::C => "gcc",
+            Language::Cxx => "g++",
+        }
+    }
+
+    fn package(self) -> &'static str {
+        self.gnu()
+    }
+}
+
+/// A compiler, and what goes in front of our arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiler {
+    /// Where it is. Also its argv[0].
+    pub path: PathBuf,
+    /// Words that the variable has behind the command, as in `UKL_CC="gcc -m64"`.
+    pub words: Vec<OsString>,
+}
+
+/// Finds the compiler. `chosen` is the value of the variable.
+pub fn find(language: Language, chosen: Option<&OsStr>, myself: &Path) -> Result<Compiler, Error> {
+    let mut words = chosen
+        .map(OsStr::as_bytes)
+        .unwrap_or_default()
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+        .map(|word| OsStr::from_bytes(word).to_owned());
+    let Some(command) = words.next() else {
+        let path = search(OsStr::new(language.compiler()), myself, true);
+        let path = path.ok_or_else(|| none(language, language.compiler().into()))?;
+        return Ok(Compiler {
+            path: by_its_own_name(language, path),
+            words: Vec::new(),
+        });
+    };
+    let path = if command.as_bytes().contains(&b'/') {
+        PathBuf::from(&command)
+    } else {
+        let name = || command.to_string_lossy().into_owned();
+        // Somebody who says ccache means ccache.
+        search(&command, myself, false).ok_or_else(|| none(language, name()))?
+    };
+    if leads_to(&path, myself) {
+        return Err(Error::Loop {
+            path,
+            variable: language.variable(),
+        });
+    }
+    Ok(Compiler {
+        path,
+        words: words.collect(),
+    })
+}
+
+/// `gcc` where `cc` leads to the same file. It begins what it says of its version with the name it
+/// was called by, and Bazel takes for gcc only what says that it is.
+fn by_its_own_name(language: Language, path: PathBuf) -> PathBuf {
+    let gnu = path.with_file_name(language.gnu());
+    let same = gnu.canonicalize().ok().zip(path.canonicalize().ok());
+    match same.is_some_and(|(gnu, path)| gnu == path) {
+        true => gnu,
+        false => path,
+    }
+}
+
+fn none(language: Language, name: String) -> Error {
+    Error::NoCompiler {
+        name,
+        package: language.package(),
+        variable: language.variable(),
+    }
+}
+
+fn search(name: &OsStr, myself: &Path, past_masqueraders: bool) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|path| {
+            is_executable(path)
+                && !leads_to(path, myself)
+                && !(past_masqueraders && is_masquerader(path))
+        })
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+fn leads_to(path: &Path, myself: &Path) -> bool {
+    path.canonicalize().is_ok_and(|real| real == myself)
+}
+
+fn is_masquerader(path: &Path) -> bool {
+    let Ok(real) = path.canonicalize() else {
+        return false;
+    };
+    MASQUERADERS
+        .iter()
+        .any(|name| real.file_name() == Some(OsStr::new(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_says_the_language() {
+        assert_eq!(Language::of(OsStr::new("/opt/bin/ukl-cc")), Language::C);
+        assert_eq!(Language::of(OsStr::new("ukl-c++")), Language::Cxx);
+        assert_eq!(Language::of(OsStr::new("g++")), Language::Cxx);
+        assert_eq!(Language::of(OsStr::new("")), Language::C);
+    }
+
+    #[test]
+    fn the_variable_may_have_arguments() {
+        let chosen = OsStr::new(" /usr/bin/gcc-12  -m64 ");
+        let compiler = find(Language::C, Some(chosen), Path::new("/nowhere")).unwrap();
+        assert_eq!(compiler.path, Path::new("/usr/bin/gcc-12"));
+        assert_eq!(compiler.words, ["-m64"]);
+    }
+
+    #[test]
+    fn the_variable_may_not_lead_back() {
+        let myself = env::current_exe().unwrap().canonicalize().unwrap();
+        let error = find(Language::C, Some(myself.as_os_str()), &myself).unwrap_err();
+        assert!(matches!(error, Error::Loop { .. }));
+    }
+}

@@ -1,0 +1,107 @@
+//! The arguments: all of them are the compiler's, but for `--ukl-*`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::error::Error;
+
+/// Options of ukl-ld that take a value, and with it the next word if no `=` follows.
+const WITH_VALUE: &[&str] = &["add", "cmdline", "image", "kernel", "shortcuts"];
+
+/// What the arguments ask for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The compiler, with these arguments.
+    Compiler(Vec<OsString>),
+    /// The compiler in the kernel's manner (`--ukl-kernel-code`), with these arguments.
+    KernelCode(Vec<OsString>),
+    /// `--ukl-version`.
+    Version,
+    /// `--ukl-help`.
+    Help,
+}
+
+/// Turns `--ukl-*` into arguments for the linker. `-Xlinker` and not `-Wl,`, which would split a
+/// value at its commas.
+pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
+    let mut args = args.into_iter();
+    let mut words = Vec::new();
+    let mut kernel_code = false;
+    while let Some(arg) = args.next() {
+        let Some(name) = arg.as_bytes().strip_prefix(b"--ukl-") else {
+            words.push(arg);
+            continue;
+        };
+        match name {
+            b"version" => return Ok(Asked::Version),
+            b"help" => return Ok(Asked::Help),
+            b"kernel-code" => {
+                kernel_code = true;
+                continue;
+            }
+            _ => {}
+        }
+        let takes_value = WITH_VALUE.iter().any(|known| known.as_bytes() == name);
+        let whole = if takes_value {
+            let value = args.next();
+            let value = value.ok_or_else(|| Error::NoValue(arg.to_string_lossy().into_owned()))?;
+            let mut whole = arg;
+            whole.push("=");
+            whole.push(value);
+            whole
+        } else {
+            arg
+        };
+        words.extend(["-Xlinker".into(), whole]);
+    }
+    Ok(match kernel_code {
+        true => Asked::KernelCode(words),
+        false => Asked::Compiler(words),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(args: &[&str]) -> Vec<OsString> {
+        match read(args.iter().map(OsString::from)).unwrap() {
+            Asked::Compiler(words) => words,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_compilers_arguments_stay_as_they_are() {
+        let args = ["-O2", "-DX=\"a b\"", "@file", "-", "x.c", "--version"];
+        assert_eq!(words(&args), args);
+    }
+
+    #[test]
+    fn ours_go_to_the_linker() {
+        assert_eq!(words(&["--ukl-explain"]), ["-Xlinker", "--ukl-explain"]);
+        let cmdline = "--ukl-cmdline=console=ttyS0,115200";
+        assert_eq!(words(&[cmdline]), ["-Xlinker", cmdline]);
+    }
+
+    #[test]
+    fn a_value_may_be_the_next_word() {
+        assert_eq!(
+            words(&["--ukl-add", "a:/b", "x.c"]),
+            ["-Xlinker", "--ukl-add=a:/b", "x.c"]
+        );
+        assert!(read(["--ukl-add".into()]).is_err());
+    }
+
+    #[test]
+    fn kernel_code_may_be_asked_for_anywhere() {
+        let asked = read(["-c", "f.c", "--ukl-kernel-code"].map(OsString::from));
+        let words = ["-c", "f.c"].map(OsString::from).to_vec();
+        assert_eq!(asked.unwrap(), Asked::KernelCode(words));
+    }
+
+    #[test]
+    fn no_arguments_are_the_compilers_business() {
+        assert!(words(&[]).is_empty());
+    }
+}

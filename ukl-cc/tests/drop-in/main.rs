@@ -1,0 +1,8 @@
+//! ukl-cc in the place of cc: under build tools, and asked what they ask compilers.
+
+mod bench;
+
+mod bazel;
+mod build_tools;
+mod finding;
+mod probes;

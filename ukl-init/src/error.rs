@@ -1,0 +1,18 @@
+//! What went wrong, in words: init only ever tells of it.
+
+use std::fmt;
+
+/// An error of init's own.
+#[derive(Debug)]
+pub struct Error(pub String);
+
+/// A result with init's own error.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,273 @@
+//! The few system calls that the standard library has no name for.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::FromRawFd as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+/// Turns the kernel's -1 into an error.
+pub fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// mount(2).
+pub fn mount(
+    source: &str,
+    target: &Path,
+    kind: &str,
+    flags: libc::c_ulong,
+    options: &str,
+) -> io::Result<()> {
+    let source = c_string(source.as_bytes())?;
+    let target = c_string(target.as_os_str().as_bytes())?;
+    let kind = c_string(kind.as_bytes())?;
+    let options = c_string(options.as_bytes())?;
+    // SAFETY: four strings that live until the call is over.
+    check(unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            options.as_ptr().cast(),
+        )
+    })
+    .map(drop)
+}
+
+/// umount(2).
+pub fn unmount(target: &Path) -> io::Result<()> {
+    let target = c_string(target.as_os_str().as_bytes())?;
+    // SAFETY: a string that lives until the call is over.
+    check(unsafe { libc::umount2(target.as_ptr(), 0) }).map(drop)
+}
+
+/// A pipe whose ends a program that is started does not inherit by accident.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors, which are new and ours.
+    unsafe {
+        check(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC))?;
+        Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
+    }
+}
+
+/// Waits until one of `fds` can be read, has ended, or `timeout` (milliseconds, -1 for none) is
+/// over, and says what is so for each.
+pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: i32) -> io::Result<[i16; N]> {
+    let mut polls = fds.map(|fd| libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // SAFETY: the array and its true length.
+    let result = unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, timeout) };
+    match check(result) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(polls.map(|poll| poll.revents)),
+    }
+}
+
+/// Names the machine.
+pub fn set_hostname(name: &str) {
+    // SAFETY: a pointer and its length. A name that the kernel refuses is no reason to fail.
+    unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
+}
+
+/// Raises the limits that a machine of its own has no reason for. The soft limit of descriptors
+/// stays where a program that closes all possible ones is not held up.
+pub fn raise_limits() {
+    let infinity = libc::RLIM_INFINITY;
+    for (what, soft, hard) in [
+        (libc::RLIMIT_NOFILE, 65_536, 1_048_576),
+        (libc::RLIMIT_NPROC, infinity, infinity),
+        (libc::RLIMIT_MEMLOCK, infinity, infinity),
+        (libc::RLIMIT_MSGQUEUE, infinity, infinity),
+        (libc::RLIMIT_SIGPENDING, infinity, infinity),
+        (libc::RLIMIT_RTPRIO, 99, 99),
+        (libc::RLIMIT_STACK, 8 << 20, infinity),
+        (libc::RLIMIT_CORE, 0, infinity),
+    ] {
+        let limit = libc::rlimit {
+            rlim_cur: soft,
+            rlim_max: hard,
+        };
+        // SAFETY: a valid structure. A kernel that refuses keeps its defaults.
+        unsafe { libc::setrlimit(what, &limit) };
+    }
+}
+
+/// Sends a signal; a negative `pid` is a process group.
+pub fn kill(pid: libc::pid_t, signal: libc::c_int) {
+    // SAFETY: no memory is involved. The process may be gone, which is fine.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// The next process that has ended, which stays to be reaped; `None` if there are no processes.
+pub fn next_dead() -> Option<libc::pid_t> {
+    loop {
+        // SAFETY: an all-zero siginfo is valid and is filled in.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let result =
+            unsafe { libc::waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOWAIT) };
+        match check(result) {
+            // SAFETY: waitid filled it in for a child that ended.
+            Ok(_) => return Some(unsafe { info.si_pid() }),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Reaps `pid` (-1 for any), without waiting if `flags` say so: who it was and its wait status.
+pub fn reap(pid: libc::pid_t, flags: libc::c_int) -> io::Result<(libc::pid_t, libc::c_int)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: a place for the status.
+        match check(unsafe { libc::waitpid(pid, &mut status, flags) }) {
+            Ok(pid) => return Ok((pid, status)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes all that is dirty to its place.
+pub fn sync() {
+    // SAFETY: no arguments.
+    unsafe { libc::sync() };
+}
+
+/// reboot(2): a command of that call.
+pub fn reboot(command: libc::c_int) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::reboot(command) };
+}
+
+/// A terminal: our end, and the program's.
+pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (mut ours, mut theirs) = (0, 0);
+    let null = ptr::null_mut();
+    // SAFETY: places for two descriptors, which are new and ours; nothing else is asked for.
+    let ends = unsafe {
+        check(libc::openpty(
+            &mut ours,
+            &mut theirs,
+            null,
+            null.cast(),
+            null.cast(),
+        ))?;
+        (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
+    };
+    for end in [&ends.0, &ends.1] {
+        // SAFETY: no memory is involved.
+        check(unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    }
+    Ok(ends)
+}
+
+/// The size of a terminal.
+pub fn set_window(tty: BorrowedFd<'_>, rows: u16, columns: u16) {
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the request takes a winsize.
+    unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, &size) };
+}
+
+/// Makes the caller the leader of a new session, with its stdin as the terminal if `tty`.
+///
+/// For use between fork and exec: it only makes system calls.
+pub fn new_session(tty: bool) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    unsafe {
+        check(libc::setsid())?;
+        if tty {
+            check(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
+        }
+    }
+    Ok(())
+}
+
+/// An empty interface request.
+pub fn zeroed_ifreq() -> libc::ifreq {
+    // SAFETY: all zeros are a valid ifreq: names, numbers and null pointers.
+    unsafe { std::mem::zeroed() }
+}
+
+/// An ioctl on a socket with an interface request.
+pub fn interface_ioctl(
+    socket: BorrowedFd<'_>,
+    request: libc::c_ulong,
+    argument: &mut libc::ifreq,
+) -> io::Result<()> {
+    // SAFETY: every request used with it takes an ifreq.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), request as _, ptr::from_mut(argument)) })
+        .map(drop)
+}
+
+/// Adds a route.
+pub fn add_route(socket: BorrowedFd<'_>, route: &libc::rtentry) -> io::Result<()> {
+    // SAFETY: SIOCADDRT takes an rtentry.
+    check(unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCADDRT as _,
+            ptr::from_ref(route),
+        )
+    })
+    .map(drop)
+}
+
+/// Loads a module of the kernel.
+pub fn init_module(module: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads the module and the parameters, of which there are none.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_init_module,
+            module.as_ptr(),
+            module.len(),
+            c"".as_ptr(),
+        )
+    };
+    check(result as libc::c_int)?;
+    Ok(())
+}
+
+/// Sets the immutable flag of a file (chattr(1) +i).
+pub fn make_immutable(file: &std::fs::File) -> io::Result<()> {
+    // linux/fs.h; the argument is an int, whatever the number says.
+    const FS_IMMUTABLE_FL: libc::c_int = 0x10;
+    let mut flags: libc::c_int = 0;
+    // SAFETY: both take a pointer to an int.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS as _, &raw mut flags) })?;
+    flags |= FS_IMMUTABLE_FL;
+    // SAFETY: as above.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS as _, &raw mut flags) })?;
+    Ok(())
+}
+
+/// Adds bits to the personality of this thread and of what it starts.
+pub fn add_personality(bits: u32) -> io::Result<()> {
+    // SAFETY: it takes a number; this one asks for the present personality.
+    let present = check(unsafe { libc::personality(0xffff_ffff) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::personality((present as u32 | bits).into()) })?;
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Rewritten libraries, kept by content.
+//!
+//! An entry is two files: the archive, and the list of stubs that it calls. Both are written
+//! beside and renamed, the archive last; so an archive that is there is whole, and several links
+//! may work at once.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use symbol_rewriter::Stub;
+
+/// The cache is brought down to this size ...
+const LIMIT: u64 = 2 << 30;
+
+/// ... by entries that no link has used for so long. One under way may still read the others.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// A directory below ours in the user's cache, made if need be.
+pub fn directory(name: &str) -> Option<PathBuf> {
+    let base = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute())
+        // Build systems that clear the environment, as Bazel does, leave who the user is.
+        .or_else(|| Some(env::home_dir()?.join(".cache")))?;
+    let dir = base.join("ukl").join(name);
+    fs::create_dir_all(&dir).ok()?;
+    Some(dir)
+}
+
+/// The cache's directory.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    dir: PathBuf,
+    /// What the same input may be rewritten differently by.
+    salt: Vec<u8>,
+}
+
+/// A rewritten archive.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The stubs it calls.
+    pub stubs: BTreeSet<Stub>,
+}
+
+impl Cache {
+    /// Opens the cache, and makes it if need be. `None` where that is not possible: a link does
+    /// without.
+    pub fn open(myself: &Path, prefix: &[u8]) -> Option<Cache> {
+        let dir = directory("rewritten")?;
+        let mut salt = symbol_rewriter::VERSION.as_bytes().to_vec();
+        salt.push(0);
+        salt.extend_from_slice(prefix);
+        // A rewriter under development changes without changing its version.
+        if let Ok(meta) = fs::metadata(myself) {
+            let age = meta
+                .modified()
+                .ok()
+                .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+            salt.extend_from_slice(&meta.len().to_le_bytes());
+            salt.extend_from_slice(&age.unwrap_or_default().as_nanos().to_le_bytes());
+        }
+        Some(Cache { dir, salt })
+    }
+
+    fn path(&self, data: &[u8]) -> PathBuf {
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update(&(self.salt.len() as u64).to_le_bytes())
+            .update(&self.salt)
+            .update(data);
+        self.dir.join(format!("{}.a", hasher.finalize().to_hex()))
+    }
+
+    /// Looks for what this input was rewritten to.
+    pub fn get(&self, data: &[u8]) -> Option<Entry> {
+        let path = self.path(data);
+        let file = fs::File::open(&path).ok()?;
+        let stubs = parse(&fs::read_to_string(path.with_extension("stubs")).ok()?)?;
+        // For `trim`. Where it fails, the entry only goes earlier.
+        let _ = file.set_modified(SystemTime::now());
+        Some(Entry { path, stubs })
+    }
+
+    /// Keeps what an input was rewritten to.
+    pub fn put(
+        &self,
+        data: &[u8],
+        rewritten: &[u8],
+        stubs: &BTreeSet<Stub>,
+    ) -> std::io::Result<Entry> {
+        let path = self.path(data);
+        let names: String = stubs.iter().map(|stub| format!("{stub}\n")).collect();
+        write_beside(&path.with_extension("stubs"), names.as_bytes(), 0o644)?;
+        write_beside(&path, rewritten, 0o644)?;
+        trim(&self.dir, LIMIT);
+        Ok(Entry {
+            path,
+            stubs: stubs.clone(),
+        })
+    }
+}
+
+/// Removes what was not used for longest, until the rest is within the limit.
+pub fn trim(dir: &Path, limit: u64) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let meta = entry.metadata().ok()?;
+            Some((meta.modified().ok()?, meta.len(), entry.path()))
+        })
+        .collect();
+    let mut size: u64 = files.iter().map(|(_, size, _)| size).sum();
+    files.sort();
+    let now = SystemTime::now();
+    for (used, length, path) in files {
+        let idle = now.duration_since(used).is_ok_and(|idle| idle > IDLE);
+        if size <= limit || !idle {
+            return;
+        }
+        let companion = path.extension().is_some_and(|kind| kind == "stubs");
+        if !companion && fs::remove_file(&path).is_ok() {
+            let _ = fs::remove_file(path.with_extension("stubs"));
+            size -= length;
+        }
+    }
+}
+
+/// Writes a file beside its place, then puts it there. The umask applies to its mode.
+pub fn write_beside(path: &Path, data: &[u8], mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // A device is written to and not replaced.
+    if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return fs::write(path, data);
+    }
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let create = |path: &Path| {
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".ukl-ld.")
+        .make_in(dir, create)?;
+    file.write_all(data)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn parse(names: &str) -> Option<BTreeSet<Stub>> {
+    names.lines().map(Stub::from_name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(dir: &Path) -> Cache {
+        Cache {
+            dir: dir.to_owned(),
+            salt: b"salt".to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_was_put_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path());
+        assert!(cache.get(b"input").is_none());
+        let call = Stub::Call {
+            number: 0,
+            live: 0x24,
+        };
+        let stubs = BTreeSet::from([Stub::Number(39), Stub::Generic, call]);
+        cache.put(b"input", b"output", &stubs).unwrap();
+        let entry = cache.get(b"input").unwrap();
+        assert_eq!(fs::read(entry.path).unwrap(), b"output");
+        assert_eq!(entry.stubs, stubs);
+        assert!(cache.get(b"other").is_none());
+    }
+
+    #[test]
+    fn another_version_has_other_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        cache(dir.path())
+            .put(b"input", b"output", &BTreeSet::new())
+            .unwrap();
+        let other = Cache {
+            dir: dir.path().to_owned(),
+            salt: b"other".to_vec(),
+        };
+        assert!(other.get(b"input").is_none());
+    }
+
+    #[test]
+    fn only_idle_entries_are_trimmed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path());
+        let old = cache.put(b"old", b"output", &BTreeSet::new()).unwrap();
+        cache.put(b"new", b"output", &BTreeSet::new()).unwrap();
+        let long_ago = SystemTime::now() - IDLE * 2;
+        fs::File::open(&old.path)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+        trim(dir.path(), 0);
+        assert!(cache.get(b"old").is_none());
+        assert!(cache.get(b"new").is_some());
+    }
+}

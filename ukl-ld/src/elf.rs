@@ -1,0 +1,228 @@
+//! What little has to be known of finished ELF files.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+
+use object::Object;
+use object::ObjectSymbol;
+use object::ReadCache;
+use object::elf::FileHeader64;
+use object::read::elf::Dyn;
+use object::read::elf::ElfFile64;
+use object::read::elf::FileHeader;
+use object::read::elf::ProgramHeader;
+use object::read::elf::SectionHeader;
+use object::read::elf::Sym;
+use object::{Endianness, elf};
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::image::StubTable;
+use crate::slot;
+use crate::stubs;
+
+/// The mark of a program that starts at ring 0: "UKL0".
+pub const RING0: u32 = 0x554b_4c30;
+
+/// Where `e_flags` is in an ELF64 header.
+const E_FLAGS: usize = 48;
+
+/// The size of a symbol's entry. Its name's offset comes first in it.
+const SYMBOL: usize = 24;
+
+/// The sonames that a program or a shared library needs. Nothing, if it is neither.
+pub fn needed(path: &Path) -> Vec<String> {
+    dynamic(path, elf::DT_NEEDED)
+}
+
+/// The name that a shared library is needed by.
+pub fn soname(path: &Path) -> Option<String> {
+    let file_name = || Some(path.file_name()?.to_str()?.to_owned());
+    dynamic(path, elf::DT_SONAME)
+        .into_iter()
+        .next()
+        .or_else(file_name)
+}
+
+fn dynamic(path: &Path, tag: elf::DynamicTag) -> Vec<String> {
+    read(path, |file| {
+        let table = file.elf_section_table();
+        let endian = file.endian();
+        let Ok(Some((entries, index))) = table.dynamic(endian, file.data()) else {
+            return Vec::new();
+        };
+        let strings = table
+            .strings(endian, file.data(), index)
+            .unwrap_or_default();
+        let wanted = entries.iter().filter(|entry| entry.d_tag(endian) == tag);
+        let names = wanted.filter_map(|entry| {
+            let offset = u32::try_from(entry.d_val(endian)).ok()?;
+            strings.get(offset).ok()
+        });
+        names
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect()
+    })
+    .unwrap_or_default()
+}
+
+/// The build ID of a file, in hexadecimal.
+pub fn build_id(path: &Path) -> Option<String> {
+    let id = read(path, |file| {
+        file.build_id().ok().flatten().map(<[u8]>::to_vec)
+    })??;
+    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The dynamic symbols that a file leaves to others.
+pub fn wanted(path: &Path) -> BTreeSet<String> {
+    dynamic_symbols(path, true)
+}
+
+/// The dynamic symbols that a file has for others.
+pub fn provided(path: &Path) -> BTreeSet<String> {
+    dynamic_symbols(path, false)
+}
+
+/// Whether a file wants its stack executable.
+pub fn wants_executable_stack(path: &Path) -> bool {
+    let wants = read(path, |file| {
+        let endian = file.endian();
+        let headers = file.elf_program_headers();
+        let stack = headers
+            .iter()
+            .find(|header| header.p_type(endian) == elf::PT_GNU_STACK);
+        // One that does not say is an old one, and those want it.
+        stack.is_none_or(|header| header.p_flags(endian).contains(elf::PF_X))
+    });
+    wants.unwrap_or(false)
+}
+
+fn dynamic_symbols(path: &Path, undefined: bool) -> BTreeSet<String> {
+    read(path, |file| {
+        let symbols = file.dynamic_symbols().filter(|symbol| {
+            symbol.is_undefined() == undefined
+                // A variable copied into the program counts as taken from the library.
+                || (undefined && symbol.kind() == object::SymbolKind::Data)
+        });
+        symbols
+            .filter_map(|symbol| symbol.name().ok().map(str::to_owned))
+            .collect()
+    })
+    .unwrap_or_default()
+}
+
+fn read<T>(
+    path: &Path,
+    ask: impl FnOnce(&ElfFile64<'_, Endianness, &ReadCache<File>>) -> T,
+) -> Option<T> {
+    let cache = ReadCache::new(File::open(path).ok()?);
+    let file = ElfFile64::parse(&cache).ok()?;
+    Some(ask(&file))
+}
+
+/// Marks a linked program for ring 0, finds its stubs, and gives its symbols their names back:
+/// debuggers, profilers and backtraces should show the user's.
+pub fn finish(program: &mut [u8], prefix: &[u8]) -> Result<StubTable> {
+    let table = stub_table(program)?;
+    restore_names(program, prefix)?;
+    set_flags(program, RING0)?;
+    Ok(table)
+}
+
+/// A name without its beginning is the same string further on.
+fn restore_names(program: &mut [u8], prefix: &[u8]) -> Result<()> {
+    let wrong = |error: object::Error| Error::Program(error.to_string());
+    let mut fields = Vec::new();
+    {
+        let file = ElfFile64::<Endianness>::parse(&*program).map_err(wrong)?;
+        let table = file.elf_symbol_table();
+        let section = file
+            .elf_section_table()
+            .section(table.section())
+            .map_err(wrong)?;
+        let start = section.sh_offset(file.endian());
+        for (index, symbol) in table.iter().enumerate() {
+            let name = table.symbol_name(file.endian(), symbol).map_err(wrong)?;
+            if name.len() > prefix.len() && name.starts_with(prefix) {
+                fields.push((
+                    start as usize + index * SYMBOL,
+                    symbol.st_name(file.endian()),
+                ));
+            }
+        }
+    }
+    for (at, name) in fields {
+        let field = program.get_mut(at..at + 4);
+        let field = field.ok_or_else(|| Error::Program("symbols behind its end".into()))?;
+        field.copy_from_slice(&(name + prefix.len() as u32).to_le_bytes());
+    }
+    Ok(())
+}
+
+/// The ring-3 variant of a program: no mark, and slots that are what they begin with.
+pub fn ring3(program: &[u8], table: StubTable) -> Result<Vec<u8>> {
+    let mut program = program.to_vec();
+    set_flags(&mut program, 0)?;
+    let (first, count) = (table.file_offset, table.count);
+    slot::ring3(&mut program, first, count, 0, slot::ENTRY)?;
+    Ok(program)
+}
+
+fn set_flags(program: &mut [u8], flags: u32) -> Result<()> {
+    let field = program.get_mut(E_FLAGS..E_FLAGS + 4);
+    let field = field.ok_or_else(|| Error::Program("too short".into()))?;
+    field.copy_from_slice(&flags.to_le_bytes());
+    Ok(())
+}
+
+/// The offset in the file and the address of a symbol in a segment. Nothing, if there is no such
+/// symbol.
+pub fn place_of(program: &[u8], name: &str) -> Result<Option<(u64, u64)>> {
+    let wrong = |error: object::Error| Error::Program(error.to_string());
+    let file = ElfFile64::<Endianness>::parse(program).map_err(wrong)?;
+    let Some(symbol) = file.symbols().find(|symbol| symbol.name() == Ok(name)) else {
+        return Ok(None);
+    };
+    let address = symbol.address();
+    let endian = file.endian();
+    for segment in file.elf_program_headers() {
+        let first = segment.p_vaddr(endian);
+        if segment.p_type(endian) == elf::PT_LOAD
+            && (first..first + segment.p_filesz(endian)).contains(&address)
+        {
+            let offset = segment.p_offset(endian) + (address - first);
+            return Ok(Some((offset, address)));
+        }
+    }
+    Err(Error::Program(format!("{name} is in no segment")))
+}
+
+fn stub_table(program: &[u8]) -> Result<StubTable> {
+    let wrong = |error: object::Error| Error::Program(error.to_string());
+    let file = ElfFile64::<Endianness>::parse(program).map_err(wrong)?;
+    let address = |name| {
+        let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name));
+        symbol.map(|symbol| symbol.address())
+    };
+    // Without a single system call, --gc-sections drops the stubs.
+    let (Some(start), Some(end)) = (address(stubs::START), address(stubs::END)) else {
+        return Ok(StubTable::default());
+    };
+    let count = end.saturating_sub(start) / slot::SIZE as u64;
+    if count == 0 {
+        return Ok(StubTable::default());
+    }
+    let header = FileHeader64::<Endianness>::parse(program).map_err(wrong)?;
+    let endian = header.endian().map_err(wrong)?;
+    for segment in header.program_headers(endian, program).map_err(wrong)? {
+        let first = segment.p_vaddr(endian);
+        let inside = start >= first && end <= first.saturating_add(segment.p_filesz(endian));
+        if segment.p_type(endian) == elf::PT_LOAD && inside {
+            let file_offset = segment.p_offset(endian) + (start - first);
+            return Ok(StubTable { file_offset, count });
+        }
+    }
+    Err(Error::Program("its stubs are in no segment".into()))
+}

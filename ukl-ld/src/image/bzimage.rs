@@ -1,0 +1,506 @@
+//! The bootable image: the compressed payload, linked into the kernel's own decompressor, with the
+//! kernel's real-mode part in front.
+//!
+//! This is what arch/x86/boot/compressed/Makefile, mkpiggy.c, header.S and tools/build.c do at the
+//! end of a kernel build; Documentation/arch/x86/boot.rst names the header's fields.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::io::Read as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use object::Object as _;
+use object::ObjectSection as _;
+use object::ObjectSymbol as _;
+use object::write;
+use rayon::prelude::*;
+use symbol_rewriter::Input;
+
+use super::ImageError;
+use super::memory;
+use super::vmlinux::Payload;
+
+/// What `lz4 -l` begins with.
+const LZ4_LEGACY_MAGIC: u32 = 0x184c_2102;
+/// How much a block of it holds before compression.
+const LZ4_BLOCK: usize = 8 << 20;
+
+/// What the guest's files mostly take, with what lies between the kernel and them.
+const ROOM: usize = 32 << 20;
+
+/// The section of the payload.
+const PAYLOAD: &str = ".rodata..compressed";
+
+/// Offsets in the setup header.
+mod field {
+    pub const SETUP_SECTS: usize = 0x1f1;
+    pub const SYSSIZE: usize = 0x1f4;
+    pub const BOOT_FLAG: usize = 0x1fe;
+    pub const HEADER: usize = 0x202;
+    pub const VERSION: usize = 0x206;
+    pub const RELOCATABLE_KERNEL: usize = 0x234;
+    pub const PAYLOAD_OFFSET: usize = 0x248;
+    pub const PAYLOAD_LENGTH: usize = 0x24c;
+    pub const PREF_ADDRESS: usize = 0x258;
+    pub const INIT_SIZE: usize = 0x260;
+    pub const KERNEL_INFO_OFFSET: usize = 0x268;
+    pub const END: usize = 0x26c;
+}
+
+/// The pieces of a kernel that images are made from.
+#[derive(Debug)]
+pub struct KernelArchive {
+    dir: PathBuf,
+    setup: Vec<u8>,
+}
+
+impl KernelArchive {
+    /// Opens the archive in `dir`.
+    pub fn open(dir: &Path) -> Result<Self, ImageError> {
+        let path = dir.join("boot/setup.bin");
+        let setup = read_piece(&path)?;
+        if setup.len() < field::END
+            || setup[field::BOOT_FLAG..field::BOOT_FLAG + 2] != [0x55, 0xaa]
+            || &setup[field::HEADER..field::HEADER + 4] != b"HdrS"
+        {
+            return Err(ImageError::bad(&path, "not the real-mode part of a kernel"));
+        }
+        let version = u16::from_le_bytes([setup[field::VERSION], setup[field::VERSION + 1]]);
+        if version < 0x20f {
+            return Err(ImageError::bad(
+                &path,
+                "its boot protocol is older than 2.15",
+            ));
+        }
+        // A kernel that moves itself would need its relocations behind the payload.
+        let config = dir.join("config");
+        if let Ok(text) = fs::read_to_string(&config)
+            && text.lines().any(|line| line == "CONFIG_RANDOMIZE_BASE=y")
+        {
+            return Err(ImageError::bad(
+                &config,
+                "kernels with CONFIG_RANDOMIZE_BASE do not work",
+            ));
+        }
+        Ok(KernelArchive {
+            dir: dir.to_path_buf(),
+            setup,
+        })
+    }
+
+    /// The path of the linked kernel.
+    pub fn vmlinux_path(&self) -> PathBuf {
+        self.dir.join("vmlinux")
+    }
+
+    /// The linked kernel, with room for the guest's files.
+    pub fn vmlinux(&self) -> Result<Vec<u8>, ImageError> {
+        let path = self.vmlinux_path();
+        let read = || {
+            let mut file = fs::File::open(&path)?;
+            let size = file.metadata()?.len() as usize;
+            let mut data = memory::with_capacity(size + ROOM);
+            file.read_to_end(&mut data)?;
+            Ok(data)
+        };
+        read().map_err(|error| piece_error(&path, error))
+    }
+
+    /// Where the kernel wants to be loaded, a physical address.
+    pub fn load_address(&self) -> u64 {
+        let at = field::PREF_ADDRESS;
+        // `open` has checked the length.
+        u64::from_le_bytes(self.setup[at..at + 8].try_into().unwrap_or_default())
+    }
+
+    /// Makes the image of `payload`.
+    pub fn bzimage(&self, payload: &Payload) -> Result<Vec<u8>, ImageError> {
+        let compressed = Compressed::of(&payload.elf);
+        let linked = self.link(&piggy(compressed.len(), payload.elf.len())?)?;
+        let decompressor = Decompressor::read(&linked)
+            .map_err(|what| ImageError::bad(&self.dir.join("boot"), what))?;
+
+        let init_size = decompressor.init_size(compressed.len() as u64, payload);
+        // The decompressor is made for memory in pages; the header counts sectors of 512 bytes.
+        let setup = self.setup.len().next_multiple_of(4096);
+        let mut image = memory::zeros(setup + decompressor.size);
+        image[..self.setup.len()].copy_from_slice(&self.setup);
+        let too_large = |_| ImageError::Spec("the image is too large to boot".into());
+        image[field::SETUP_SECTS] = u8::try_from(setup / 512 - 1).map_err(|_| {
+            ImageError::bad(
+                &self.dir.join("boot/setup.bin"),
+                "larger than boot loaders take",
+            )
+        })?;
+        for (at, value) in [
+            (field::SYSSIZE, decompressor.size as u64 / 16),
+            (field::PAYLOAD_OFFSET, decompressor.input_data),
+            (field::PAYLOAD_LENGTH, compressed.len() as u64),
+            (field::INIT_SIZE, init_size),
+            (field::KERNEL_INFO_OFFSET, decompressor.kernel_info),
+        ] {
+            let value = u32::try_from(value).map_err(too_large)?;
+            image[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        // The kernel has been told a fixed address of its files.
+        image[field::RELOCATABLE_KERNEL] = 0;
+
+        decompressor
+            .put(&mut image[setup..], &compressed)
+            .map_err(|what| ImageError::bad(&self.dir.join("boot"), what))?;
+        // The last word is the checksum of all before it.
+        let end = image.len() - 4;
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&image[..end]);
+        image[end..].copy_from_slice(&(!crc.finalize()).to_le_bytes());
+        Ok(image)
+    }
+
+    /// Links the decompressor around `piggy`.
+    fn link(&self, piggy: &[u8]) -> Result<Input, ImageError> {
+        let boot = self.dir.join("boot");
+        let list = boot.join("objects");
+        let script = boot.join("vmlinux.lds");
+        let names = String::from_utf8(read_piece(&list)?)
+            .map_err(|_| ImageError::bad(&list, "not a list of names"))?;
+        let mut objects = Vec::new();
+        for path in names.split_whitespace().map(|name| boot.join(name)) {
+            if !path.is_file() {
+                return Err(ImageError::MissingPiece {
+                    path: path.display().to_string(),
+                });
+            }
+            objects.push(path);
+        }
+        if objects.is_empty() {
+            return Err(ImageError::bad(&list, "names no objects"));
+        }
+        if !script.is_file() {
+            return Err(ImageError::MissingPiece {
+                path: script.display().to_string(),
+            });
+        }
+
+        let tmp = tempfile::Builder::new()
+            .prefix("ukl-image")
+            .tempdir()
+            .map_err(|error| ImageError::write(&std::env::temp_dir(), error))?;
+        let input = tmp.path().join("piggy.o");
+        let output = tmp.path().join("vmlinux");
+        fs::write(&input, piggy).map_err(|error| ImageError::write(&input, error))?;
+        let run = |linker: &str| {
+            Command::new(linker)
+                .args([
+                    "-m",
+                    "elf_x86_64",
+                    "-pie",
+                    "--no-dynamic-linker",
+                    "-z",
+                    "noexecstack",
+                ])
+                .arg("--no-ld-generated-unwind-info")
+                .arg("-T")
+                .arg(&script)
+                .args(&objects)
+                .arg(&input)
+                .arg("-o")
+                .arg(&output)
+                .output()
+        };
+        // By its full name, since a plain `ld` may be another linker, or ourselves.
+        let result = run("ld.bfd")
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => run("ld"),
+                _ => Err(error),
+            })
+            .map_err(|error| ImageError::Link(format!("{error}; install binutils")))?;
+        // Warnings about segments that can be both written and executed are to be expected.
+        if !result.status.success() {
+            let text = String::from_utf8_lossy(&result.stderr);
+            return Err(ImageError::Link(format!(
+                "{}\n{}",
+                result.status,
+                text.trim_end()
+            )));
+        }
+        Input::read(&output).map_err(|error| ImageError::read(&output, error))
+    }
+}
+
+/// Reads a piece of the kernel archive.
+fn read_piece(path: &Path) -> Result<Vec<u8>, ImageError> {
+    fs::read(path).map_err(|error| piece_error(path, error))
+}
+
+fn piece_error(path: &Path, error: io::Error) -> ImageError {
+    match error.kind() {
+        io::ErrorKind::NotFound => ImageError::MissingPiece {
+            path: path.display().to_string(),
+        },
+        _ => ImageError::read(path, error),
+    }
+}
+
+/// A file, compressed as `lz4 -l` does, with its length behind, as scripts/Makefile.lib has it.
+#[derive(Debug)]
+struct Compressed {
+    blocks: Vec<Vec<u8>>,
+    original: u32,
+}
+
+impl Compressed {
+    fn of(data: &[u8]) -> Self {
+        Compressed {
+            blocks: data
+                .par_chunks(LZ4_BLOCK)
+                .map(lz4_flex::block::compress)
+                .collect(),
+            original: data.len() as u32,
+        }
+    }
+
+    fn len(&self) -> usize {
+        let blocks: usize = self.blocks.iter().map(|block| 4 + block.len()).sum();
+        4 + blocks + 4
+    }
+
+    /// Writes it to where there is room for just that.
+    fn put(&self, mut place: &mut [u8]) {
+        let mut write = |bytes: &[u8]| {
+            let (here, rest) = std::mem::take(&mut place).split_at_mut(bytes.len());
+            here.copy_from_slice(bytes);
+            place = rest;
+        };
+        write(&LZ4_LEGACY_MAGIC.to_le_bytes());
+        for block in &self.blocks {
+            write(&(block.len() as u32).to_le_bytes());
+            write(block);
+        }
+        write(&self.original.to_le_bytes());
+    }
+}
+
+/// The object that carries the payload, as mkpiggy.c makes it, but for the payload: that is put
+/// into its place behind the link, which need not carry it along.
+fn piggy(input_len: usize, output_len: usize) -> Result<Vec<u8>, ImageError> {
+    let (input_len, output_len) = (input_len as u64, output_len as u64);
+    let mut object = write::Object::new(
+        object::BinaryFormat::Elf,
+        object::Architecture::X86_64,
+        object::Endianness::Little,
+    );
+    let read_only = object::SectionKind::ReadOnlyData;
+    let empty = object::SectionKind::UninitializedData;
+    let payload = object.add_section(Vec::new(), PAYLOAD.as_bytes().to_vec(), empty);
+    object.section_mut(payload).flags = object::SectionFlags::Elf {
+        sh_type: object::elf::SHT_NOBITS,
+        sh_flags: object::elf::SHF_ALLOC,
+    };
+    object.append_section_bss(payload, input_len, 1);
+    let lengths = object.add_section(Vec::new(), b".rodata".to_vec(), read_only);
+    object.append_section_data(lengths, &(input_len as u32).to_le_bytes(), 4);
+    object.append_section_data(lengths, &(output_len as u32).to_le_bytes(), 4);
+    for (name, section, value) in [
+        ("z_input_len", write::SymbolSection::Absolute, input_len),
+        ("z_output_len", write::SymbolSection::Absolute, output_len),
+        ("input_data", write::SymbolSection::Section(payload), 0),
+        (
+            "input_data_end",
+            write::SymbolSection::Section(payload),
+            input_len,
+        ),
+        ("input_len", write::SymbolSection::Section(lengths), 0),
+        ("output_len", write::SymbolSection::Section(lengths), 4),
+    ] {
+        object.add_symbol(write::Symbol {
+            name: name.as_bytes().to_vec(),
+            value,
+            size: 0,
+            kind: object::SymbolKind::Data,
+            scope: object::SymbolScope::Dynamic,
+            weak: false,
+            section,
+            flags: object::SymbolFlags::None,
+        });
+    }
+    object
+        .write()
+        .map_err(|error| ImageError::Link(error.to_string()))
+}
+
+/// The linked decompressor, with room for the payload.
+#[derive(Debug)]
+struct Decompressor<'e> {
+    /// Its sections with content, from `startup_32` to `_edata`.
+    sections: Vec<(usize, &'e [u8])>,
+    /// The size of that.
+    size: usize,
+    input_data: u64,
+    kernel_info: u64,
+    /// The size of what comes before the payload.
+    head: u64,
+    /// Where the code behind the payload begins.
+    text: u64,
+    /// Its end with .bss and page tables.
+    end: u64,
+}
+
+impl<'e> Decompressor<'e> {
+    fn read(elf: &'e [u8]) -> Result<Self, String> {
+        let file = object::File::parse(elf).map_err(|error| error.to_string())?;
+        let symbols: HashMap<&str, u64> = file
+            .symbols()
+            .filter_map(|symbol| Some((symbol.name().ok()?, symbol.address())))
+            .collect();
+        let symbol = |name: &str| {
+            symbols
+                .get(name)
+                .copied()
+                .ok_or(format!("the decompressor has no symbol `{name}`"))
+        };
+        if symbol("startup_32")? != 0 {
+            return Err("the decompressor's `startup_32` is not at address 0".into());
+        }
+        let size = symbol("_edata")?;
+        if size > u64::from(u32::MAX) || size < 4 {
+            return Err("the decompressor is too large".into());
+        }
+        let mut sections = Vec::new();
+        for section in file.sections() {
+            let object::SectionFlags::Elf { sh_flags, .. } = section.flags() else {
+                continue;
+            };
+            // All of that has nothing in it but the room for the payload.
+            if !sh_flags.contains(object::elf::SHF_ALLOC) || section.name() == Ok(PAYLOAD) {
+                continue;
+            }
+            let data = section.data().map_err(|error| error.to_string())?;
+            if !data.is_empty() {
+                sections.push((section.address() as usize, data));
+            }
+        }
+        Ok(Decompressor {
+            sections,
+            size: size as usize,
+            input_data: symbol("input_data")?,
+            kernel_info: symbol("kernel_info")?,
+            head: symbol("_ehead")?,
+            text: symbol("_text")?,
+            end: symbol("_end")?,
+        })
+    }
+
+    /// Writes its memory image, payload and all.
+    fn put(&self, image: &mut [u8], payload: &Compressed) -> Result<(), String> {
+        for (at, data) in &self.sections {
+            let place = at
+                .checked_add(data.len())
+                .and_then(|end| image.get_mut(*at..end));
+            place
+                .ok_or("the decompressor has data behind `_edata`")?
+                .copy_from_slice(data);
+        }
+        let at = self.input_data as usize;
+        let place = at
+            .checked_add(payload.len())
+            .and_then(|end| image.get_mut(at..end));
+        payload.put(place.ok_or("the decompressor has no room for the payload")?);
+        Ok(())
+    }
+
+    /// How much memory the kernel needs from its load address on until it runs: header.S's
+    /// INIT_SIZE, and room for our segment.
+    fn init_size(&self, input_len: u64, payload: &Payload) -> u64 {
+        // For decompression in place: the compressed data is moved to the end of that memory, and
+        // what is written must never reach what is still to be read.
+        let output_len = payload.elf.len() as u64;
+        let extra = (output_len >> 8) + 131_072;
+        let extract = extra + output_len.saturating_sub(input_len);
+        let in_place = self.end + extract.max(self.head).next_multiple_of(4096);
+        // Our segment is moved to where it belongs by code that sits at the end of that memory,
+        // too: it must not be moved onto it. The kernel's own segments end long before.
+        let moved = (payload.memory + self.end - self.text).next_multiple_of(4096);
+        in_place.max(moved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lz4_gives_back_what_we_compress() {
+        let mut data: Vec<u8> = (0..LZ4_BLOCK as u32 / 2)
+            .flat_map(|i| (i as u16).to_le_bytes())
+            .collect();
+        data.resize(LZ4_BLOCK + 12_345, 7);
+        let compressed = Compressed::of(&data);
+        let mut bytes = vec![0; compressed.len()];
+        compressed.put(&mut bytes);
+        let (frame, size) = bytes.split_at(bytes.len() - 4);
+        assert_eq!(
+            u32::from_le_bytes(size.try_into().unwrap()) as usize,
+            data.len()
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data.lz4");
+        fs::write(&path, frame).unwrap();
+        let out = Command::new("lz4")
+            .arg("-dc")
+            .arg(&path)
+            .output()
+            .expect("lz4 is needed");
+        assert!(out.status.success());
+        assert!(out.stdout == data);
+    }
+
+    #[test]
+    fn the_piggy_has_what_the_decompressor_refers_to() {
+        let object = piggy(10, 4711).unwrap();
+        let file = object::File::parse(object.as_slice()).unwrap();
+        let value = |name: &str| file.symbol_by_name(name).unwrap().address();
+        assert_eq!((value("z_input_len"), value("z_output_len")), (10, 4711));
+        assert_eq!(value("input_data_end") - value("input_data"), 10);
+        let lengths = file.section_by_name(".rodata").unwrap().data().unwrap();
+        assert_eq!(lengths, [10, 0, 0, 0, 0x67, 0x12, 0, 0]);
+    }
+
+    #[test]
+    fn memory_covers_decompression_and_the_segment() {
+        let decompressor = Decompressor {
+            sections: Vec::new(),
+            size: 0,
+            input_data: 0x1000,
+            kernel_info: 0,
+            head: 0x1000,
+            text: 0x40_1000,
+            end: 0x42_0000,
+        };
+        let small = Payload {
+            elf: vec![0; 16 << 20],
+            memory: 16 << 20,
+        };
+        let in_place = decompressor.init_size(4 << 20, &small);
+        assert_eq!(in_place, 0x42_0000 + (12 << 20) + (16 << 12) + 131_072);
+        let large = Payload {
+            elf: vec![0; 16 << 20],
+            memory: 64 << 20,
+        };
+        assert_eq!(
+            decompressor.init_size(4 << 20, &large),
+            (64 << 20) + 0x1f_000
+        );
+    }
+
+    #[test]
+    fn a_damaged_setup_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("boot")).unwrap();
+        fs::write(dir.path().join("boot/setup.bin"), vec![0; 5000]).unwrap();
+        let error = KernelArchive::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("real-mode"), "{error}");
+    }
+}

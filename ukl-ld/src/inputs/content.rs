@@ -1,0 +1,88 @@
+//! What a file is, by its first bytes and by its name.
+
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::error::At;
+use crate::error::Result;
+use crate::inputs::File;
+use crate::inputs::FileKind;
+
+/// What a file begins like.
+pub(super) enum Content {
+    Object,
+    Archive,
+    Shared,
+    Text,
+    Other(&'static str),
+}
+
+pub(super) fn kind(path: &Path) -> Result<Content> {
+    let mut head = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(20).read_to_end(&mut head))
+        .at(path)?;
+    Ok(match &head[..] {
+        [0x7f, b'E', b'L', b'F', 2, 1, .., kind, 0, machine, 0] => match (kind, machine) {
+            (1, 62) => Content::Object,
+            (3, 62) => Content::Shared,
+            (_, 62) => Content::Other("an executable"),
+            _ => Content::Other("an object for another machine"),
+        },
+        [0x7f, b'E', b'L', b'F', ..] => Content::Other("an object for another machine"),
+        [b'!', b'<', b'a' | b't', ..] => Content::Archive,
+        // LLVM's bitcode.
+        [b'B', b'C', 0xc0, 0xde, ..] | [0xde, 0xc0, 0x17, 0x0b, ..] => Content::Object,
+        _ if head.contains(&0) => Content::Other("a file of unknown format"),
+        _ => Content::Text,
+    })
+}
+
+/// An object or an archive by its path.
+pub fn file(path: &Path) -> Option<File> {
+    let kind = match kind(path).ok()? {
+        Content::Object => FileKind::Object,
+        Content::Archive => FileKind::Archive,
+        Content::Shared | Content::Text | Content::Other(_) => return None,
+    };
+    Some(File::new(path.to_owned(), kind))
+}
+
+/// `foo` of libfoo.so, libfoo.so.1.2 and libfoo-1.2.so.
+pub(super) fn library_stem(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    if name.starts_with("ld-linux") {
+        return Some("ld-linux".into());
+    }
+    let end = name.find(".so")?;
+    Some(name[..end].strip_prefix("lib")?.to_owned())
+}
+
+/// Parts of the C library that its libc.a holds, or that a static program has no use for.
+pub(super) fn is_part_of_libc(stem: &str) -> bool {
+    matches!(stem, "c" | "ld-linux")
+}
+
+/// Whether this is one of the objects that a compiler puts around a program's or a library's.
+pub fn is_startup_part(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let stem = [&b"crt"[..], b"Scrt", b"rcrt", b"gcrt", b"grcrt", b"Mcrt"];
+    name.ends_with(b".o") && stem.iter().any(|stem| name.starts_with(stem))
+        || name.starts_with(b"clang_rt.crt")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stems_of_libraries() {
+        let stem = |name: &str| library_stem(Path::new(name));
+        assert_eq!(stem("/usr/lib/libz.so"), Some("z".into()));
+        assert_eq!(stem("libz.so.1.2.13"), Some("z".into()));
+        assert_eq!(stem("ld-linux-x86-64.so.2"), Some("ld-linux".into()));
+        assert_eq!(stem("plugin.so"), None);
+        assert_eq!(stem("libz.a"), None);
+    }
+}

@@ -1,0 +1,198 @@
+//! What a link needs to know of the kernel: where its functions and variables are.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use object::Endianness;
+use object::read::elf::ElfFile64;
+use object::{Object as _, ObjectSymbol as _};
+
+use crate::error::At;
+use crate::error::Error;
+use crate::error::Result;
+
+/// A system call whose kernel function takes its arguments in registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// The address of the function.
+    pub function: u64,
+    /// How many arguments it has.
+    pub arguments: usize,
+}
+
+/// What the slots of a program refer to.
+#[derive(Debug, Clone, Default)]
+pub struct Kernel {
+    /// Where a system call enters that wants all the work of one.
+    pub entry: u64,
+    /// The same for a site whose flags may be odd.
+    pub entry_flags: u64,
+    /// Where a call of a kernel function ends for which there is work left.
+    pub exit: u64,
+    /// Per CPU: how many calls may follow that leave that work out.
+    pub left: u64,
+    /// Per CPU: the stack for calls of kernel functions.
+    pub stack: u64,
+    /// Per CPU: the current task, whose flags come first.
+    pub current: u64,
+    /// The flags that are such work.
+    pub exit_work: u64,
+    /// The system calls that can be called, by number.
+    pub(crate) calls: HashMap<u32, Call>,
+}
+
+impl Kernel {
+    /// What slots are made of where no kernel is: they are never run at ring 0.
+    pub fn none() -> Kernel {
+        // An address that a jump can reach.
+        let entry = 0xffff_ffff_8100_0000;
+        Kernel {
+            entry,
+            entry_flags: entry,
+            exit: entry,
+            ..Kernel::default()
+        }
+    }
+
+    /// Reads it from a kernel archive.
+    pub fn read(archive: &Path) -> Result<Kernel> {
+        let vmlinux = archive.join("vmlinux");
+        let wrong = |what: String| Error::Kernel {
+            path: vmlinux.clone(),
+            what,
+        };
+        let data = fs::read(&vmlinux).at(&vmlinux)?;
+        let file =
+            ElfFile64::<Endianness>::parse(&*data).map_err(|error| wrong(error.to_string()))?;
+        let list = archive.join("syscalls");
+        let list = fs::read_to_string(&list).map_err(|_| Error::Kernel {
+            path: list,
+            what: "cannot be read".into(),
+        })?;
+        let functions: Vec<(u32, usize, &str)> = list.lines().filter_map(parse_call).collect();
+
+        let mut wanted: HashMap<&str, Option<u64>> =
+            NAMES.iter().map(|&name| (name, None)).collect();
+        wanted.extend(functions.iter().map(|&(_, _, name)| (name, None)));
+        for symbol in file.symbols() {
+            if let Ok(name) = symbol.name()
+                && let Some(address) = wanted.get_mut(name)
+            {
+                *address = Some(symbol.address());
+            }
+        }
+        let find = |name: &str| {
+            let address = wanted.get(name).copied().flatten();
+            address.ok_or_else(|| wrong(format!("has no {name}")))
+        };
+        let mut calls = HashMap::new();
+        for (number, arguments, name) in functions {
+            // The configuration may lack it.
+            if let Ok(function) = find(name) {
+                let call = Call {
+                    function,
+                    arguments,
+                };
+                calls.insert(number, call);
+            }
+        }
+        Ok(Kernel {
+            entry: find(NAMES[0])?,
+            entry_flags: find(NAMES[1])?,
+            exit: find(NAMES[2])?,
+            left: find(NAMES[3])?,
+            stack: find(NAMES[4])?,
+            current: find(NAMES[5])?,
+            exit_work: find(NAMES[6])?,
+            calls,
+        })
+    }
+
+    /// The function of a system call, if a program may call it by itself.
+    pub fn call(&self, number: u32) -> Option<Call> {
+        if NEED_REGISTERS.contains(&number) {
+            return None;
+        }
+        self.calls.get(&number).copied()
+    }
+}
+
+const NAMES: [&str; 7] = [
+    "entry_UKL_call",
+    "entry_UKL_call_flags",
+    "entry_UKL_exit",
+    "ukl_left",
+    "ukl_sp",
+    "pcpu_hot",
+    "ukl_exit_work",
+];
+
+/// The system calls that look at the registers of their caller, or change them, or do not come
+/// back, or change what decides on the way of the next one.
+const NEED_REGISTERS: [u32; 24] = [
+    15,  // rt_sigreturn
+    56,  // clone
+    57,  // fork
+    58,  // vfork
+    59,  // execve
+    60,  // exit
+    101, // ptrace
+    131, // sigaltstack
+    135, // personality
+    154, // modify_ldt
+    157, // prctl
+    158, // arch_prctl
+    172, // iopl
+    173, // ioperm
+    205, // set_thread_area
+    211, // get_thread_area
+    219, // restart_syscall
+    231, // exit_group
+    317, // seccomp
+    322, // execveat
+    334, // rseq
+    335, // uretprobe
+    336, // uprobe
+    435, // clone3
+];
+
+/// A line of the archive's list: number, name, number of arguments, kernel function.
+fn parse_call(line: &str) -> Option<(u32, usize, &str)> {
+    let mut words = line.split_ascii_whitespace();
+    let number = words.next()?.parse().ok()?;
+    let _name = words.next()?;
+    let arguments = words.next()?.parse().ok().filter(|&count| count <= 6)?;
+    Some((number, arguments, words.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_calls_is_read_line_by_line() {
+        assert_eq!(
+            parse_call("1 write 3 __se_sys_write"),
+            Some((1, 3, "__se_sys_write"))
+        );
+        for wrong in ["", "1 write", "x write 3 f", "1 write 7 f", "1 write 3"] {
+            assert_eq!(parse_call(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn calls_that_look_at_registers_have_no_function() {
+        let call = Call {
+            function: 1,
+            arguments: 0,
+        };
+        let kernel = Kernel {
+            calls: [(39, call), (56, call)].into(),
+            ..Kernel::none()
+        };
+        assert_eq!(kernel.call(39), Some(call));
+        assert_eq!(kernel.call(56), None);
+        assert_eq!(kernel.call(1), None);
+    }
+}

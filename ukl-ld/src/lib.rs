@@ -1,0 +1,437 @@
+//! A drop-in for GNU ld that makes a bootable image beside every program.
+//!
+//! The phases, in order, a file each: [`args`] reads the command line, [`own`] our own options,
+//! [`mode`] decides whether there is an image, [`startup`] completes what rustc sends, [`host`]
+//! runs the real linker, [`inputs`] finds the static counterparts (with [`shared`]), [`lto`] has
+//! programs of intermediate code optimised, [`rewrite`] (with [`cache`]) rewrites the inputs,
+//! [`stubs`] makes the stub object, [`program`] links, [`elf`] marks the result, [`debug`] takes
+//! out what only gdb reads, [`image`] makes it bootable, and [`registry`] notes where it is.
+
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+use std::process::ExitStatus;
+
+pub mod args;
+pub mod cache;
+pub mod debug;
+pub mod elf;
+pub mod error;
+pub mod explain;
+pub mod host;
+pub mod host_calls;
+pub mod image;
+pub mod inputs;
+pub mod interrupt;
+pub mod kernel;
+pub mod kernel_calls;
+pub mod kernel_code;
+pub mod lto;
+pub mod messages;
+pub mod missing;
+pub mod mode;
+pub mod own;
+pub mod program;
+pub mod registry;
+pub mod rewrite;
+pub mod script;
+pub mod shared;
+pub mod shortcuts;
+pub mod slot;
+pub mod slots;
+pub mod startup;
+pub mod stubs;
+pub mod tools;
+
+use args::Args;
+use args::response;
+use args::table::Role;
+use cache::Cache;
+use error::At;
+pub use error::Error;
+use error::Result;
+use explain::Explain;
+use host::Host;
+use host::exit_code;
+use image::ImageSpec;
+use kernel::Kernel;
+use kernel_code::KernelCode;
+use lto::Lto;
+use mode::Mode;
+use mode::Surroundings;
+use own::Own;
+use program::Program;
+use rewrite::Rewriter;
+use tools::Tools;
+
+/// Runs with the given arguments, the program's name first. Returns the exit status.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
+    let mut args = args.into_iter();
+    let argv0 = args.next().unwrap_or_else(|| "ukl-ld".into());
+    let original: Vec<OsString> = args.collect();
+    if let Some(status) = lto::wrapper::run(&argv0, &original) {
+        return status;
+    }
+    let expanded = response::expand(original.iter().cloned())?;
+    let mut args = Args::parse(expanded.args);
+    let rust = startup::is_raw_rustc(&args);
+    if rust {
+        args = startup::translate(&args);
+    }
+    let own = Own::collect(&args, std::env::var_os("UKL_FLAGS").as_deref())?;
+    let mut explain = Explain::new(own.explain);
+    let mut tools = Tools::find(&argv0)?;
+
+    if let Some(status) = inform(&args, &tools)? {
+        return Ok(exit_code(status));
+    }
+
+    let (args, words) = if rust {
+        let args = startup::complete(&args)?;
+        let words = args.host_words();
+        tools = lto::reader::for_rustc(&args, tools)?;
+        explain.phase("startup", "completed what rustc sent");
+        (args, words)
+    } else if args.has_own() {
+        let words = args.host_words();
+        (args, words)
+    } else {
+        (args, original)
+    };
+
+    let around = Surroundings::here();
+    let code = match args.has(Role::Relocatable) {
+        true => None,
+        false => KernelCode::find(&args, &tools.libdir, own.shortcuts.any())?,
+    };
+    let (args, words) = match &code {
+        Some(code) => (code.args.clone(), code.args.host_words()),
+        None => (args, words),
+    };
+    let output = args.output();
+    let uplifted = mode::uplifted(&args, &around);
+    let stale = mode::beside(&output);
+    let image = match mode::decide(&args, &own, &around) {
+        Mode::Host(why) => {
+            explain.phase("mode", format_args!("no image: {why}"));
+            if stale.is_file() && !args.has(Role::Relocatable) {
+                host::remove(&stale)?;
+            }
+            let host = Host::new(&tools, &words)?;
+            let library = why == mode::SHARED && !startup::is_procedural_macro(&args);
+            if code.is_none() && !library {
+                return Ok(exit_code(host.exec()?));
+            }
+            let status = host.run()?;
+            if status.success() {
+                shared::remember(&args, &output);
+            }
+            return Ok(exit_code(status));
+        }
+        Mode::Program(image) => image,
+    };
+    match &image {
+        Some(path) => explain.phase("mode", format_args!("image {}", path.display())),
+        None => explain.phase("mode", "program only"),
+    }
+    host::remove(image.as_ref().unwrap_or(&stale))?;
+    if let Some(path) = &uplifted {
+        host::remove(&mode::beside(path))?;
+    }
+
+    interrupt::catch();
+    let status = Host::new(&tools, &words)?.run()?;
+    explain.phase(
+        "host",
+        format_args!("{} -> {}", tools.host_ld.display(), output.display()),
+    );
+    let made = if status.success() {
+        let uplifted = uplifted.as_deref();
+        let place = Place {
+            output: &output,
+            uplifted,
+            image: image.as_deref(),
+            passing: mode::passing(&output, &around),
+        };
+        build(&args, &own, &tools, code.as_ref(), &place, &mut explain)
+    } else {
+        Ok(())
+    };
+    if made.is_err() || interrupt::caught().is_some() {
+        // As after any link that fails: make and ninja would take the output for finished.
+        host::remove(&output)?;
+    }
+    if let Some(signal) = interrupt::caught() {
+        host::remove(image.as_ref().unwrap_or(&stale))?;
+        interrupt::die(signal);
+    }
+    if !status.success() {
+        if let Some(error) = lto::reader::unreadable(&args, &tools) {
+            error::print(&error);
+        }
+        return Ok(exit_code(status));
+    }
+    explain.end();
+    made.map(|()| 0)
+}
+
+/// Where the products go.
+struct Place<'p> {
+    /// The host output.
+    output: &'p Path,
+    /// Where cargo will put it.
+    uplifted: Option<&'p Path>,
+    /// The image, if one is to be made.
+    image: Option<&'p Path>,
+    /// The build system will take the host output away from here, and nothing else.
+    passing: bool,
+}
+
+impl Place<'_> {
+    /// Writes a by-product that goes beside the output.
+    fn write(&self, path: &Path, data: &[u8], suffix: &str, mode: u32) -> Result<()> {
+        cache::write_beside(path, data, mode).at(path)?;
+        if let Some(uplifted) = self.uplifted
+            && *path == own::beside(self.output, suffix)
+        {
+            let also = own::beside(uplifted, suffix);
+            host::remove(&also)?;
+            let linked = std::fs::hard_link(path, &also);
+            return linked
+                .or_else(|_| cache::write_beside(&also, data, mode))
+                .at(&also);
+        }
+        Ok(())
+    }
+}
+
+/// Everything behind the host link.
+fn build(
+    args: &Args,
+    own: &Own,
+    tools: &Tools,
+    code: Option<&KernelCode>,
+    place: &Place<'_>,
+    explain: &mut Explain,
+) -> Result<()> {
+    let Place { output, image, .. } = *place;
+    let options = symbol_rewriter::Options {
+        call_form: true,
+        ..Default::default()
+    };
+    let ld = tools.image_ld()?;
+    // The ring-3 variant never gets to the kernel's entry.
+    let kernel = match image.is_some() || own.program.is_some() {
+        true => Some(tools.kernel(own.kernel.as_deref())?),
+        false => None,
+    };
+    let init = image.map(|_| tools.init()).transpose()?;
+    let symbols = match &kernel {
+        Some(kernel) => Kernel::read(kernel)?,
+        None => Kernel::none(),
+    };
+    explain.phase("kernel", format_args!("entry = {:#x}", symbols.entry));
+
+    let base = std::env::temp_dir();
+    let mut temp = tempfile::Builder::new()
+        .prefix("ukl-ld.")
+        .tempdir_in(&base)
+        .at(&base)?;
+    if own.keep_temps {
+        temp.disable_cleanup(true);
+        eprintln!("ukl-ld: temporary files are in {}", temp.path().display());
+    }
+
+    let mut inputs = inputs::resolve(args, output, tools, &ld, temp.path(), explain)?;
+    explain.phase("inputs", format_args!("{} files", inputs.items.len()));
+
+    let lto = Lto {
+        args,
+        tools,
+        temp: temp.path(),
+        explain,
+    };
+    if lto.lower(&mut inputs.items)? {
+        let optimiser = tools.host_ld.display();
+        explain.phase("lto", format_args!("the whole program, by {optimiser}"));
+    }
+
+    let cache = Cache::open(&tools.myself, &options.prefix);
+    let rewriter = Rewriter {
+        options: &options,
+        cache: cache.as_ref(),
+        temp: temp.path(),
+        ld: &ld,
+    };
+    let rewritten = rewriter.all(&inputs.items, explain)?;
+    explain.phase("rewrite", format_args!("{} stubs", rewritten.stubs.len()));
+
+    let calls = match (code, &kernel) {
+        (Some(code), Some(kernel)) => {
+            let module = code.module(&ld, kernel)?;
+            let mut calls = kernel_calls::make(&module, &symbols, &options)?;
+            own.shortcuts
+                .take(&rewritten.stubs, &symbols, &module, &mut calls);
+            explain.phase("code", format_args!("{} functions", module.functions.len()));
+            Some((module.data, calls))
+        }
+        _ => None,
+    };
+
+    let link = Program {
+        ld: &ld,
+        gnu: tools.is_gnu(),
+        args,
+        options: &options,
+        inputs: &rewritten,
+        kernel: &symbols,
+        calls: calls.as_ref().map(|(_, calls)| calls),
+        temp: temp.path(),
+    };
+    let mut program = link.link(&|messages| hint(messages, &inputs.absent))?;
+    let stubs = elf::finish(&mut program, &options.prefix)?;
+    let calls = match calls {
+        Some((module, calls)) => calls.place(&program)?.map(|slots| (module, slots)),
+        None => None,
+    };
+    // As the program will be called, not as cargo calls it meanwhile.
+    let name = guest_name(place.uplifted.unwrap_or(output));
+    if !own.debug
+        && let Some(stripped) = debug::strip(&program)
+    {
+        debug::remember(&stripped, &program, &name);
+        program = stripped;
+    }
+    explain.phase(
+        "program",
+        format_args!("{} bytes, {} stubs", program.len(), stubs.count),
+    );
+
+    if interrupt::caught().is_some() {
+        return Ok(());
+    }
+    if let Some(wanted) = &own.program {
+        let path = wanted.path(output, own::RING0);
+        place.write(&path, &program, own::RING0, 0o755)?;
+    }
+    if let Some(wanted) = &own.ring3 {
+        let path = wanted.path(output, own::RING3);
+        let mut ring3 = elf::ring3(&program, stubs)?;
+        if let Some((_, slots)) = &calls {
+            slots.leave_out(&mut ring3)?;
+        }
+        place.write(&path, &ring3, own::RING3, 0o755)?;
+    }
+    if let (Some(image), Some(kernel), Some(init)) = (image, kernel, init) {
+        let spec = ImageSpec {
+            kernel,
+            init,
+            program,
+            name,
+            stubs,
+            code: calls,
+            add: own.add.clone(),
+            cmdline: own.cmdline.clone(),
+            policy: own.policy.clone(),
+        };
+        let made = image::make(&spec).map_err(|source| Error::Image {
+            output: output.to_owned(),
+            source,
+        })?;
+        place.write(image, &made, mode::SUFFIX, 0o644)?;
+        match place.passing {
+            true => registry::keep(output, image),
+            false => registry::remember(output, image),
+        }
+        explain.phase("image", format_args!("{} bytes", made.len()));
+    }
+    Ok(())
+}
+
+/// What the program is called in the guest.
+fn guest_name(output: &Path) -> String {
+    let name = output
+        .file_name()
+        .unwrap_or(OsStr::new("a.out"))
+        .to_string_lossy();
+    name.into_owned()
+}
+
+fn hint(messages: &str, absent: &[String]) -> String {
+    if !messages.contains("undefined reference") {
+        return String::new();
+    }
+    let mut text = String::from(
+        "\nukl-ld: the host link has them from a shared library; the image needs static ones",
+    );
+    if !absent.is_empty() {
+        text.push_str(&format!(
+            "\nukl-ld: shared libraries of the host link need {}, which have no static \
+             counterpart in the search path",
+            absent.join(", ")
+        ));
+    }
+    text
+}
+
+/// `--version`, `--help` and their likes: the real linker's answer, and ours with it.
+fn inform(args: &Args, tools: &Tools) -> Result<Option<ExitStatus>> {
+    let first = args
+        .list
+        .iter()
+        .find(|arg| matches!(arg.role(), Some(Role::Version | Role::Inform)));
+    let idle = args.inputs().next().is_none() && !args.has(Role::Library);
+    let verbose = args.has(Role::Verbose);
+    let Some(name) = first
+        .and_then(args::Arg::name)
+        .or((verbose && idle).then_some("v"))
+    else {
+        if verbose {
+            println!("{}", version_line(tools)?);
+        }
+        return Ok(None);
+    };
+    match name {
+        "version" | "v" => {
+            println!("{}", version_line(tools)?);
+            let text = ask(tools, if name == "v" { &[] } else { &["--version"] })?;
+            text.lines().skip(1).for_each(|line| println!("{line}"));
+            Ok(Some(ExitStatus::default()))
+        }
+        "help" => {
+            let text = ask(tools, &["--help"])?;
+            // Ours go in front of the list of targets, which is the end that scripts look for.
+            let at = text.find("\nReport bugs").map_or(text.len(), |at| at + 1);
+            print!("{}{}\n{}", &text[..at], own::HELP, &text[at..]);
+            Ok(Some(ExitStatus::default()))
+        }
+        _ => Host::new(tools, &args.host_words())?.exec().map(Some),
+    }
+}
+
+/// The first line of `--version`. Build tools look for "GNU ld" in it.
+fn version_line(tools: &Tools) -> Result<String> {
+    let text = ask(tools, &["--version"])?;
+    let real = text.lines().next().unwrap_or("GNU ld").to_owned();
+    Ok(format!(
+        "ukl-ld {} (compatible with {real})",
+        env!("CARGO_PKG_VERSION")
+    ))
+}
+
+fn ask(tools: &Tools, args: &[&str]) -> Result<String> {
+    if args.is_empty() {
+        return Ok(String::new());
+    }
+    let (name, depth) = tools::depth(&tools.host_ld)?;
+    let output = Command::new(&tools.host_ld)
+        .args(args)
+        .env(name, depth)
+        .output();
+    let output = output.map_err(|source| Error::Run {
+        program: tools.host_ld.clone(),
+        source,
+    })?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

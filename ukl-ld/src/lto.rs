@@ -1,0 +1,359 @@
+//! Objects that hold a compiler's intermediate code instead of the machine's (`gcc -flto`,
+//! `clang -flto`, rustc's `-C linker-plugin-lto`): the compiler optimises the program as a whole
+//! first. Everything behind deals with machine code only.
+//!
+//! The whole is what the image's program is made of, so the host linker links just that, before
+//! anything is rewritten. Its plugin learns from it what else needs a symbol, and drops or inlines
+//! what nobody needs; the objects that it makes take the place of those it read. The linked program
+//! is thrown away.
+
+use std::env;
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use symbol_rewriter::Options;
+
+use crate::args::Args;
+use crate::args::Kind;
+use crate::args::table::Role;
+use crate::error::At;
+use crate::error::Error;
+use crate::error::Result;
+use crate::explain::Explain;
+use crate::host::args_or_file;
+use crate::inputs::File;
+use crate::inputs::FileKind;
+use crate::inputs::Item;
+use crate::inputs::content::is_startup_part;
+use crate::kernel::Kernel;
+use crate::program::Program;
+use crate::rewrite::Linked;
+use crate::rewrite::Rewritten;
+use crate::tools;
+use crate::tools::Tools;
+
+mod bitcode;
+mod code;
+pub mod reader;
+pub mod wrapper;
+
+use wrapper::Wrapper;
+
+/// What the objects that are kept are called; a number follows.
+const OBJECTS: &str = "lto.o";
+
+/// The phase.
+pub struct Lto<'l> {
+    /// The command line of the host link.
+    pub args: &'l Args,
+    /// The linker, and where we are ourselves.
+    pub tools: &'l Tools,
+    /// Where temporary files go.
+    pub temp: &'l Path,
+    /// What was done.
+    pub explain: &'l Explain,
+}
+
+impl Lto<'_> {
+    /// Replaces the inputs that hold intermediate code by the objects made of them. Says whether
+    /// there were any.
+    pub fn lower(&self, items: &mut Vec<Item>) -> Result<bool> {
+        for item in &mut *items {
+            if let Item::Library(library) = item {
+                let tools = reader::for_rustc(&library.args, self.tools.clone())?;
+                let inner = Lto {
+                    args: &library.args,
+                    tools: &tools,
+                    ..*self
+                };
+                library.items = inner.partially(std::mem::take(&mut library.items))?;
+            }
+        }
+        let intermediate = self.intermediate(items)?;
+        if !intermediate.contains(&true) {
+            return Ok(false);
+        }
+        let dir = self.directory()?;
+        let mut made = self.whole(items, &dir)?;
+        let mut lowered = Vec::with_capacity(items.len());
+        for (item, intermediate) in std::mem::take(items).into_iter().zip(intermediate) {
+            if !intermediate {
+                lowered.push(item);
+                continue;
+            }
+            let object = |path| Item::File(File::new(path, FileKind::Object));
+            let at = place(&lowered);
+            lowered.splice(at..at, std::mem::take(&mut made).into_iter().map(object));
+            if let Item::File(file) = item
+                && file.kind == FileKind::Archive
+                && let Some(rest) = code::without(&file.path, self.is_gccs())?
+            {
+                let inner = dir.join(lowered.len().to_string());
+                fs::create_dir(&inner).at(&inner)?;
+                let path = inner.join(file.path.file_name().unwrap_or_default());
+                fs::write(&path, rest).at(&path)?;
+                lowered.push(Item::File(File::new(path, FileKind::Archive)));
+            }
+        }
+        *items = lowered;
+        Ok(true)
+    }
+
+    /// Whether GCC's plugin is in use. It takes objects that hold both kinds of code as well. gcc
+    /// names it to lld, too, which has no use for it.
+    fn is_gccs(&self) -> bool {
+        has_gccs_plugin(self.args, self.tools)
+    }
+
+    fn intermediate(&self, items: &[Item]) -> Result<Vec<bool>> {
+        let holds = |item: &Item| match item {
+            Item::File(file) => Ok(!code::of_file(file, self.is_gccs())?.is_empty()),
+            Item::Flag(_) | Item::Library(_) => Ok(false),
+        };
+        items.iter().map(holds).collect()
+    }
+
+    fn directory(&self) -> Result<PathBuf> {
+        let mut dir = tempfile::Builder::new()
+            .prefix("lto.")
+            .tempdir_in(self.temp)
+            .at(self.temp)?;
+        // It goes with the directory it is in.
+        dir.disable_cleanup(true);
+        Ok(dir.path().to_owned())
+    }
+
+    /// Links everything, and returns the objects that were made of intermediate code.
+    fn whole(&self, items: &[Item], dir: &Path) -> Result<Vec<PathBuf>> {
+        // The image's own link says better what is missing.
+        let mut more = vec!["--unresolved-symbols=ignore-all".into()];
+        let mut environment = Vec::new();
+        let mut wrapper = None;
+        if let Some(real) = self.lto_wrapper() {
+            let made = Wrapper::new(real, dir, self.tools)?;
+            environment.extend(made.environment);
+            wrapper = Some((real, made.path));
+        }
+        for word in self.plugin_words() {
+            match &wrapper {
+                Some((real, path)) if word == plugin_option(real) => {
+                    more.push(plugin_option(path.as_os_str()));
+                }
+                _ => more.push(word),
+            }
+        }
+        if wrapper.is_none() {
+            let mut word = OsString::from("obj-path=");
+            word.push(dir.join(OBJECTS));
+            more.push(plugin_option(&word));
+        }
+        if self.tools.is_lld() {
+            // What is in a cache is not made.
+            more.push("--thinlto-cache-dir=".into());
+        }
+        let mut inputs = Rewritten::default();
+        flatten(items, &mut inputs.items);
+        if items.iter().any(|item| matches!(item, Item::Library(_))) {
+            // What a shared library keeps to itself may be there twice.
+            more.push("--allow-multiple-definition".into());
+        }
+        let options = Options {
+            prefix: Vec::new(),
+            rewrite_sites: false,
+            call_form: false,
+        };
+        let link = Program {
+            ld: &self.tools.host_ld,
+            gnu: true,
+            args: self.args,
+            options: &options,
+            inputs: &inputs,
+            kernel: &Kernel::none(),
+            calls: None,
+            temp: dir,
+        };
+        let words = link.words(&dir.join("whole"), more)?;
+        self.run(&words, &environment)?;
+        let mut made = Vec::new();
+        for entry in fs::read_dir(dir).at(dir)? {
+            let entry = entry.at(dir)?;
+            let name = entry.file_name();
+            let Some(number) = name.to_str().and_then(|name| name.strip_prefix(OBJECTS)) else {
+                continue;
+            };
+            if entry.metadata().at(dir)?.len() > 0 {
+                made.push((number.parse().unwrap_or(0u32), entry.path()));
+            }
+        }
+        made.sort();
+        Ok(made.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// GCC's lto-wrapper, if its plugin is in use: the first of its options that is none.
+    fn lto_wrapper(&self) -> Option<&OsStr> {
+        if !self.is_gccs() {
+            return None;
+        }
+        let options = self.args.all(Role::PluginOption);
+        options
+            .filter(|option| !option.as_encoded_bytes().starts_with(b"-"))
+            .find(|option| Path::new(option).is_absolute())
+    }
+
+    /// Compiles the intermediate code among the parts of a shared library, and nothing else: what
+    /// the library exports has to stay, whoever needs it.
+    fn partially(&self, items: Vec<Item>) -> Result<Vec<Item>> {
+        let intermediate = self.intermediate(&items)?;
+        if !intermediate.contains(&true) {
+            return Ok(items);
+        }
+        // What an object needs of an archive of this kind, the partial link has to know.
+        let archives = items
+            .iter()
+            .zip(&intermediate)
+            .any(|(item, intermediate)| *intermediate && is_kind(item, FileKind::Archive));
+        let chosen = |item: &Item, intermediate: bool| match item {
+            Item::File(file) => {
+                let object = file.kind == FileKind::Object && !is_startup_part(&file.path);
+                intermediate || (archives && object)
+            }
+            Item::Flag(_) | Item::Library(_) => false,
+        };
+
+        let output = self.directory()?.join(OBJECTS);
+        let mut words: Vec<OsString> = vec!["-r".into(), "-o".into(), output.clone().into()];
+        words.extend(self.plugin_words());
+        words.extend(
+            self.args
+                .list
+                .iter()
+                .filter(|arg| arg.kind == Kind::Unknown || arg.role() == Some(Role::Emulation))
+                .flat_map(|arg| arg.words.iter().cloned()),
+        );
+        if self.is_gccs() {
+            words.push("-plugin-opt=-linker-output-known".into());
+        }
+        words.push("--start-group".into());
+        for (item, intermediate) in items.iter().zip(&intermediate) {
+            match item {
+                Item::File(file) if chosen(item, *intermediate) => {
+                    words.push(file.path.clone().into());
+                }
+                Item::File(_) | Item::Library(_) => {}
+                Item::Flag(flag) => words.push(flag.clone()),
+            }
+        }
+        words.push("--end-group".into());
+        // A partial link of gcc's makes intermediate code again unless told otherwise.
+        let mut options = env::var_os("COLLECT_GCC_OPTIONS").unwrap_or_default();
+        options.push(" '-flinker-output=nolto-rel'");
+        self.run(&words, &[("COLLECT_GCC_OPTIONS", options)])?;
+        self.explain.note(format_args!(
+            "{}: made by the compiler's plugin",
+            output.display()
+        ));
+
+        let mut made = Some(Item::File(File::new(output, FileKind::Object)));
+        let lowered = items
+            .into_iter()
+            .zip(intermediate)
+            .filter_map(|(item, intermediate)| {
+                if chosen(&item, intermediate) {
+                    made.take()
+                } else {
+                    Some(item)
+                }
+            });
+        Ok(lowered.collect())
+    }
+
+    /// The plugin and its options, but for those that add to the link (`-pass-through`), name the
+    /// objects, or keep them from being made.
+    fn plugin_words(&self) -> Vec<OsString> {
+        let mut words = Vec::new();
+        for arg in &self.args.list {
+            let value = arg.value().unwrap_or_default();
+            match arg.role() {
+                Some(Role::Plugin) => words.extend(arg.words.iter().cloned()),
+                Some(Role::PluginOption) => {
+                    let unwanted: [&[u8]; 3] = [b"-pass-through=", b"cache-dir=", b"obj-path="];
+                    let value_bytes = value.as_encoded_bytes();
+                    if !unwanted.iter().any(|&word| value_bytes.starts_with(word)) {
+                        words.push(plugin_option(value));
+                    }
+                }
+                _ => {}
+            }
+        }
+        words
+    }
+
+    fn run(&self, words: &[OsString], environment: &[(&str, OsString)]) -> Result<()> {
+        let mut command = Command::new(&self.tools.host_ld);
+        let (name, depth) = tools::depth(&self.tools.host_ld)?;
+        command.env(name, depth);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        let _file = args_or_file(&mut command, words)?;
+        let output = command.stdin(Stdio::null()).output();
+        let output = output.map_err(|source| Error::Run {
+            program: self.tools.host_ld.clone(),
+            source,
+        })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(Error::Lto(said.trim_end().to_owned()))
+    }
+}
+
+/// Where the objects go: to the end, but not where an object is linked only if it is needed. That
+/// these are is settled.
+fn place(items: &[Item]) -> usize {
+    let last = |name: &str| {
+        let is_it = |item: &Item| matches!(item, Item::Flag(flag) if flag == name);
+        items.iter().rposition(is_it)
+    };
+    match (last("--start-lib"), last("--end-lib")) {
+        (Some(start), end) if end.is_none_or(|end| end < start) => start,
+        _ => items.len(),
+    }
+}
+
+/// The files and flags, those of libraries in their place.
+fn flatten(items: &[Item], linked: &mut Vec<Linked>) {
+    for item in items {
+        match item {
+            Item::File(file) => linked.push(Linked::File {
+                path: file.path.clone(),
+                origin: file.path.clone(),
+                archive: file.kind == FileKind::Archive,
+            }),
+            Item::Flag(flag) => linked.push(Linked::Flag(flag.clone())),
+            Item::Library(library) => flatten(&library.items, linked),
+        }
+    }
+}
+
+fn is_kind(item: &Item, kind: FileKind) -> bool {
+    matches!(item, Item::File(file) if file.kind == kind)
+}
+
+fn plugin_option(value: &OsStr) -> OsString {
+    let mut word = OsString::from("-plugin-opt=");
+    word.push(value);
+    word
+}
+
+fn has_gccs_plugin(args: &Args, tools: &Tools) -> bool {
+    let is_gccs = |path: &OsStr| {
+        let name = Path::new(path).file_name();
+        name.is_some_and(|name| name == "liblto_plugin.so")
+    };
+    !tools.is_lld() && args.all(Role::Plugin).any(is_gccs)
+}

@@ -1,0 +1,197 @@
+//! The linker that reads the intermediate code.
+//!
+//! A C compiler's driver brings it along: a plugin for GNU ld, or lld. rustc with
+//! `-C linker-plugin-lto` counts on a linker that reads bitcode as such; its toolchain has one of
+//! its own version.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use super::bitcode;
+use super::bitcode::Version;
+use super::code;
+use super::code::Code;
+use crate::args::Args;
+use crate::args::table::Role;
+use crate::elf;
+use crate::error::Error;
+use crate::error::Result;
+use crate::inputs::File;
+use crate::inputs::content;
+use crate::tools::Tools;
+
+/// Something that reads bitcode.
+struct Reader {
+    path: PathBuf,
+    /// `LLD 22.1.2`.
+    name: String,
+    version: Version,
+}
+
+impl Reader {
+    /// An lld, if it is one.
+    fn lld(path: PathBuf) -> Option<Reader> {
+        let mut command = Command::new(&path);
+        let output = command.arg("--version").stdin(Stdio::null()).output();
+        let said = String::from_utf8(output.ok()?.stdout).ok()?;
+        let at = said.find("LLD ")?;
+        let name = said[at..].split_whitespace().take(2);
+        let name = name.collect::<Vec<_>>().join(" ");
+        let version = bitcode::version(&name)?;
+        Some(Reader {
+            path,
+            name,
+            version,
+        })
+    }
+
+    /// LLVM's plugin for GNU ld, gold and mold.
+    fn plugin(path: &Path) -> Option<Reader> {
+        let llvm = elf::needed(path)
+            .into_iter()
+            .find(|name| name.starts_with("libLLVM"))?;
+        let version = bitcode::version(&llvm)?;
+        Some(Reader {
+            path: path.to_owned(),
+            name: format!("LLVM {}.{}", version[0], version[1]),
+            version,
+        })
+    }
+
+    fn reads(&self, needed: Version) -> bool {
+        // A point release has never changed the format.
+        self.version[0] >= needed[0]
+    }
+}
+
+/// The tools for a link of rustc's whose objects are bitcode: lld takes GNU ld's place.
+pub fn for_rustc(args: &Args, tools: Tools) -> Result<Tools> {
+    let wanted = args.has(Role::PluginOption) && !args.has(Role::Plugin);
+    if !wanted || !tools.is_gnu() || std::env::var_os("UKL_LD").is_some_and(|ld| !ld.is_empty()) {
+        return Ok(tools);
+    }
+    let newest = newest(args);
+    let needed = newest.as_ref().map_or([0, 0], |(_, _, version)| *version);
+    let mut old = Vec::new();
+    for path in candidates(args, needed[0]) {
+        match Reader::lld(path) {
+            Some(reader) if reader.reads(needed) => return Ok(tools.with_lld(reader.path)),
+            Some(reader) => old.push(format!("{} ({})", reader.name, reader.path.display())),
+            None => {}
+        }
+    }
+    let (file, code) = match newest {
+        Some((file, code, _)) => (file, code.to_string()),
+        None => (args.output().display().to_string(), "LLVM bitcode".into()),
+    };
+    let there = match old.is_empty() {
+        true => "there is no lld here".to_owned(),
+        false => format!("there is only {} here", old.join(", ")),
+    };
+    let (version, package) = match needed[0] {
+        0 => ("LLVM".to_owned(), "lld".to_owned()),
+        major => (format!("LLVM {major} or later"), format!("lld-{major}")),
+    };
+    Err(Error::Input {
+        file,
+        what: format!(
+            "{code}, which takes {version} to read, and {there}; install that (Debian: {package}; \
+             a toolchain of rustup's has its own), or compile without -C linker-plugin-lto"
+        ),
+    })
+}
+
+/// Why a host link failed, if it is for intermediate code among the inputs that the linker or its
+/// plugin cannot read. The linkers' own words on this hardly name the versions.
+pub fn unreadable(args: &Args, tools: &Tools) -> Option<Error> {
+    let plugins = || args.all(Role::Plugin).map(Path::new);
+    let reader = match tools.is_lld() {
+        true => Reader::lld(tools.host_ld.clone()),
+        false => plugins().find_map(Reader::plugin),
+    };
+    let gccs = super::has_gccs_plugin(args, tools);
+    let linker = tools.host_ld.display();
+    let mut error = None;
+    for (file, code) in intermediate(args) {
+        let what = match (&code, &reader) {
+            (Code::Llvm(_), None) => format!(
+                "{code}, which {linker} cannot read without LLVM's plugin; link with clang \
+                 (UKL_CC=clang), or with -fuse-ld=lld"
+            ),
+            (Code::Llvm(Some(producer)), Some(reader)) => {
+                let needed = bitcode::version(producer)?;
+                if reader.reads(needed) {
+                    continue;
+                }
+                format!(
+                    "{code}, which {} ({}) cannot read; link with LLVM {} or later, or compile \
+                     this with LLVM {} or earlier",
+                    reader.name,
+                    reader.path.display(),
+                    needed[0],
+                    reader.version[0],
+                )
+            }
+            (Code::Gcc(_), _) if !gccs => format!(
+                "{code}, which {linker} cannot read without GCC's plugin; link with the gcc that \
+                 compiled it, and without -fno-lto"
+            ),
+            _ => continue,
+        };
+        error = error.or(Some(Error::Input { file, what }));
+    }
+    error
+}
+
+/// The intermediate code among the files that are named on the command line.
+fn intermediate(args: &Args) -> impl Iterator<Item = (String, Code)> {
+    args.inputs().flat_map(|path| {
+        let file = content::file(Path::new(path));
+        let found = file.and_then(|file: File| code::of_file(&file, false).ok());
+        found.unwrap_or_default()
+    })
+}
+
+/// The bitcode of the newest version.
+fn newest(args: &Args) -> Option<(String, Code, Version)> {
+    intermediate(args)
+        .filter_map(|(file, code)| {
+            let Code::Llvm(Some(producer)) = &code else {
+                return None;
+            };
+            let version = bitcode::version(producer)?;
+            Some((file, code, version))
+        })
+        .max_by_key(|(_, _, version)| *version)
+}
+
+/// Where an lld may be: in the toolchain that the libraries come from, then in PATH, of that
+/// version first.
+fn candidates(args: &Args, major: u32) -> impl Iterator<Item = PathBuf> {
+    let dirs = args.all(Role::LibraryPath);
+    let toolchains: BTreeSet<PathBuf> = dirs.filter_map(target_dir).collect();
+    let own = toolchains
+        .into_iter()
+        .map(|dir| dir.join("bin/gcc-ld/ld.lld"));
+    let names = [format!("ld.lld-{major}"), "ld.lld".to_owned()];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let installed = names
+        .into_iter()
+        .flat_map(move |name| path.clone().into_iter().map(move |dir| dir.join(&name)));
+    let myself = std::env::current_exe().and_then(|path| path.canonicalize());
+    let myself = myself.unwrap_or_default();
+    own.chain(installed)
+        .filter(move |path| path.canonicalize().is_ok_and(|real| real != myself))
+}
+
+/// `rustlib/TARGET` of the directory of a toolchain's libraries.
+fn target_dir(libraries: &OsStr) -> Option<PathBuf> {
+    let target = Path::new(libraries).parent()?;
+    let rustlib = target.parent()?.file_name()? == "rustlib";
+    rustlib.then(|| target.to_owned())
+}

@@ -1,0 +1,401 @@
+//! Whether a link makes an image, and where it goes.
+//!
+//! Every link makes the host output. An image is made beside it for what is, or may well be, a
+//! program: not for libraries and partial links, and not for the little programs with which build
+//! tools try the compiler out.
+
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::args::Args;
+use crate::args::table::Role;
+use crate::own;
+use crate::own::Own;
+
+/// What a link makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// The host output alone, and why.
+    Host(&'static str),
+    /// The program, and with it the image unless that is `None`.
+    Program(Option<PathBuf>),
+}
+
+/// What the decision takes from the surroundings.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// `UKL_IMAGE`.
+    pub ukl_image: Option<OsString>,
+    /// `CARGO_CRATE_NAME`, set by cargo around rustc.
+    pub crate_name: Option<OsString>,
+    /// `CARGO_BIN_NAME`, the same for the program's own crate.
+    pub bin_name: Option<OsString>,
+    /// The working directory.
+    pub cwd: PathBuf,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub fn here() -> Surroundings {
+        Surroundings {
+            ukl_image: std::env::var_os("UKL_IMAGE"),
+            crate_name: std::env::var_os("CARGO_CRATE_NAME"),
+            bin_name: std::env::var_os("CARGO_BIN_NAME"),
+            cwd: std::env::current_dir().unwrap_or_default(),
+        }
+    }
+}
+
+/// Why a shared library has no image.
+pub const SHARED: &str = "-shared";
+
+/// What an image is called, behind the name of its program.
+pub const SUFFIX: &str = ".ukl";
+
+/// Where the image of an output goes by default.
+pub fn beside(output: &Path) -> PathBuf {
+    own::beside(output, SUFFIX)
+}
+
+/// The name under which cargo puts the output into place after the link: `target/debug/x` for
+/// `target/debug/deps/x-0123456789abcdef`, `target/debug/examples/x` for
+/// `target/debug/examples/x-0123456789abcdef`. What is beside the output should be beside that, too.
+pub fn uplifted(args: &Args, around: &Surroundings) -> Option<PathBuf> {
+    let name = around.bin_name.as_deref().filter(|name| !name.is_empty())?;
+    let output = args.output();
+    let dir = output.parent()?;
+    let place = match dir.file_name()?.as_bytes() {
+        b"deps" => dir.parent()?,
+        b"examples" => dir,
+        _ => return None,
+    };
+    // The unit tests of the program have its name as well, but stay where they are.
+    let test = args.inputs().any(|path| {
+        let name = Path::new(path).file_name().unwrap_or_default().as_bytes();
+        name.starts_with(b"libtest-") && name.ends_with(b".rlib")
+    });
+    if test {
+        None
+    } else {
+        Some(place.join(name)).filter(|place| *place != output)
+    }
+}
+
+/// Decides.
+pub fn decide(args: &Args, own: &Own, around: &Surroundings) -> Mode {
+    if let Some(why) = never(args) {
+        return Mode::Host(why);
+    }
+    let output = args.output();
+    if let Some(path) = own.image.as_ref().filter(|_| !own.no_image) {
+        return Mode::Program(Some(path.clone()));
+    }
+    if is_special(&output) {
+        return Mode::Host("the output is no regular file");
+    }
+    let image = (!own.no_image).then(|| beside(&output));
+    if image.is_none() && own.program.is_none() && own.ring3.is_none() {
+        return Mode::Host("--ukl-no-image");
+    }
+    match around.ukl_image.as_deref().map(OsStr::as_bytes) {
+        Some(b"0" | b"no" | b"off") => return Mode::Host("UKL_IMAGE=0"),
+        Some(b"") | None => {}
+        Some(_) => return Mode::Program(image),
+    }
+    match probe(args, &output, around) {
+        Some(why) => Mode::Host(why),
+        None => Mode::Program(image),
+    }
+}
+
+/// Links that have no image, whatever anybody says.
+fn never(args: &Args) -> Option<&'static str> {
+    if args.has(Role::Shared) {
+        return Some(SHARED);
+    }
+    if args.has(Role::Relocatable) {
+        return Some("a partial link");
+    }
+    if args
+        .last(Role::OutputFormat)
+        .is_some_and(|format| format != "elf64-x86-64")
+    {
+        return Some("--oformat");
+    }
+    if args
+        .last(Role::Emulation)
+        .is_some_and(|name| name != "elf_x86_64")
+    {
+        return Some("not for x86-64");
+    }
+    if args.inputs().next().is_none() && !args.has(Role::Library) {
+        return Some("no input");
+    }
+    None
+}
+
+fn is_special(output: &Path) -> bool {
+    std::fs::metadata(output).is_ok_and(|meta| !meta.is_file())
+}
+
+/// The trials of build tools.
+fn probe(args: &Args, output: &Path, around: &Surroundings) -> Option<&'static str> {
+    let name = output.file_name().unwrap_or_default().as_bytes();
+    let full = around.cwd.join(output);
+    let dirs = names(&full);
+    let within = |wanted: &[u8]| dirs.contains(&wanted);
+
+    // autoconf: conftest, conftest.exe; ruby's mkmf and many hand-written configure scripts use
+    // the name, too.
+    if name.starts_with(b"conftest") {
+        return Some("autoconf's conftest");
+    }
+    // Hand-written makefiles, zstd's among them: have_pthread and the like.
+    if name.starts_with(b"have_") {
+        return Some("a makefile's check");
+    }
+    // The first link of every configure script is that of conftest.c, without -o.
+    if !args.has(Role::Output) && has_conftest(&around.cwd) {
+        return Some("autoconf's conftest");
+    }
+    // CMake: try_compile builds cmTC_xxxxx below CMakeScratch (CMakeTmp before 3.25); the
+    // compiler's identification links CompilerIdC/a.out.
+    if name.starts_with(b"cmTC_")
+        || within(b"CMakeScratch")
+        || within(b"CMakeTmp")
+        || (within(b"CMakeFiles") && dirs.iter().any(|dir| dir.starts_with(b"CompilerId")))
+    {
+        return Some("CMake's try_compile");
+    }
+    // meson: sanitycheckc.exe and tmpxxxx/output.exe.
+    if within(b"meson-private") {
+        return Some("meson's check");
+    }
+    // waf's .conf_check_xxxx and scons' .sconf_temp.
+    if dirs
+        .iter()
+        .any(|dir| dir.starts_with(b".conf_check_") || *dir == b".sconf_temp")
+    {
+        return Some("a configuration check");
+    }
+    // cargo runs build scripts on the host. Without --target they come through here like the
+    // program.
+    let crate_name = around.crate_name.as_deref().unwrap_or_default().as_bytes();
+    if crate_name.starts_with(b"build_script_") || name.starts_with(b"build_script_") {
+        return Some("cargo's build script");
+    }
+    // cgo looks at what a package's C code needs of shared libraries; Go's linker tries options in
+    // its temporary directory.
+    if name == b"_cgo_.o" || (name == b"a.out" && within_numbered(&dirs, b"go-link-")) {
+        return Some("a trial of Go's");
+    }
+    // A script of one's own and no C startup code is firmware, a boot loader or a kernel.
+    if args.has(Role::Script) && !args.inputs().any(is_startup) {
+        return Some("a linker script and no C startup object");
+    }
+    None
+}
+
+/// Whether one of the directories is called this and a number.
+fn within_numbered(dirs: &[&[u8]], beginning: &[u8]) -> bool {
+    let numbered = |dir: &&[u8]| {
+        dir.strip_prefix(beginning)
+            .is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
+    };
+    dirs.iter().any(numbered)
+}
+
+/// Whether the output lies in a directory that is removed when the build is done, after the output,
+/// and nothing else, was taken out of it: that of `go build`, or of `cargo install`.
+pub fn passing(output: &Path, around: &Surroundings) -> bool {
+    let full = around.cwd.join(output);
+    let names = names(&full);
+    let of_cargo = |dir: &&[u8]| dir.starts_with(b"cargo-install") && dir.len() == 19;
+    within_numbered(&names, b"go-build") || names.iter().any(of_cargo)
+}
+
+/// The names that a path is made of.
+fn names(path: &Path) -> Vec<&[u8]> {
+    path.components()
+        .filter_map(|part| match part {
+            Component::Normal(name) => Some(name.as_bytes()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn has_conftest(dir: &Path) -> bool {
+    let languages = [
+        "c", "cc", "cpp", "C", "cxx", "c++", "m", "mm", "f", "f90", "go", "d", "err",
+    ];
+    languages
+        .iter()
+        .any(|kind| dir.join(format!("conftest.{kind}")).is_file())
+}
+
+/// Whether this is the object that holds `_start` of a hosted program.
+pub fn is_startup(path: &OsStr) -> bool {
+    let name = Path::new(path).file_name().unwrap_or_default();
+    [
+        "crt1.o", "Scrt1.o", "rcrt1.o", "gcrt1.o", "grcrt1.o", "Mcrt1.o", "crt0.o",
+    ]
+    .iter()
+    .any(|known| name == *known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode_in(cwd: &str, words: &[&str]) -> Mode {
+        let around = Surroundings {
+            cwd: cwd.into(),
+            ..Surroundings::default()
+        };
+        decide(
+            &Args::parse(words.iter().map(OsString::from)),
+            &Own::default(),
+            &around,
+        )
+    }
+
+    fn mode(words: &[&str]) -> Mode {
+        mode_in("/src", words)
+    }
+
+    fn image(path: &str) -> Mode {
+        Mode::Program(Some(path.into()))
+    }
+
+    #[test]
+    fn a_program_has_its_image_beside_it() {
+        assert_eq!(mode(&["-o", "dir/prog", "x.o"]), image("dir/prog.ukl"));
+        assert_eq!(mode(&["x.o"]), image("a.out.ukl"));
+    }
+
+    #[test]
+    fn libraries_and_partial_links_have_none() {
+        assert!(matches!(mode(&["-shared", "x.o"]), Mode::Host(_)));
+        assert!(matches!(mode(&["-r", "x.o"]), Mode::Host(_)));
+        assert!(matches!(mode(&["-m", "elf_i386", "x.o"]), Mode::Host(_)));
+    }
+
+    #[test]
+    fn configure_probes_have_none() {
+        for out in [
+            "conftest",
+            "./conftest.exe",
+            "cmTC_1a2b3",
+            "have_zlib",
+            "/t/b1/_cgo_.o",
+        ] {
+            assert!(matches!(mode(&["-o", out, "x.o"]), Mode::Host(_)), "{out}");
+        }
+        for cwd in [
+            "/b/CMakeFiles/CMakeScratch/TryCompile-x",
+            "/b/CMakeFiles/CMakeTmp",
+            "/b/CMakeFiles/3.25.1/CompilerIdC",
+            "/b/meson-private/tmpabc",
+            "/tmp/go-link-123",
+        ] {
+            assert!(matches!(mode_in(cwd, &["x.o"]), Mode::Host(_)), "{cwd}");
+        }
+    }
+
+    #[test]
+    fn build_scripts_have_none() {
+        let around = Surroundings {
+            crate_name: Some("build_script_build".into()),
+            ..Surroundings::default()
+        };
+        let args = Args::parse(["x.o".into()]);
+        assert!(matches!(
+            decide(&args, &Own::default(), &around),
+            Mode::Host(_)
+        ));
+    }
+
+    #[test]
+    fn cargo_puts_programs_into_place() {
+        let around = Surroundings {
+            bin_name: Some("x".into()),
+            ..Surroundings::default()
+        };
+        let place = |words: &[&str], around| {
+            uplifted(&Args::parse(words.iter().map(OsString::from)), around)
+        };
+        let output = "-o/t/debug/deps/x-0123456789abcdef";
+        assert_eq!(place(&[output, "x.o"], &around), Some("/t/debug/x".into()));
+        assert_eq!(place(&[output, "/lib/libtest-1.rlib"], &around), None);
+        let example = "-o/t/debug/examples/x-0123456789abcdef";
+        let wanted = Some("/t/debug/examples/x".into());
+        assert_eq!(place(&[example, "x.o"], &around), wanted);
+        assert_eq!(place(&["-o/t/examples/x", "x.o"], &around), None);
+        assert_eq!(place(&["-ox", "x.o"], &around), None);
+        assert_eq!(place(&[output, "x.o"], &Surroundings::default()), None);
+    }
+
+    #[test]
+    fn some_take_the_program_away() {
+        let around = Surroundings {
+            cwd: "/src/go-builder".into(),
+            ..Surroundings::default()
+        };
+        let output = "/tmp/go-build123/b001/exe/a.out";
+        assert!(passing(Path::new(output), &around));
+        assert!(!passing(Path::new("a.out"), &around));
+        let installed = "/tmp/cargo-installq1W2e3/release/deps/x-0123456789abcdef";
+        assert!(passing(Path::new(installed), &around));
+        let words = ["-o", output, "/tmp/go-link-1/go.o"];
+        assert_eq!(mode(&words), image(&format!("{output}.ukl")));
+    }
+
+    #[test]
+    fn the_environment_overrides_the_probes() {
+        let around = |value: &str| Surroundings {
+            ukl_image: Some(value.into()),
+            ..Surroundings::default()
+        };
+        let args = Args::parse(["-oconftest", "x.o"].map(OsString::from));
+        assert_eq!(
+            decide(&args, &Own::default(), &around("1")),
+            image("conftest.ukl")
+        );
+        let args = Args::parse(["-oprog", "x.o"].map(OsString::from));
+        assert!(matches!(
+            decide(&args, &Own::default(), &around("0")),
+            Mode::Host(_)
+        ));
+    }
+
+    #[test]
+    fn the_environment_makes_no_image_of_a_library() {
+        let around = Surroundings {
+            ukl_image: Some("1".into()),
+            ..Surroundings::default()
+        };
+        let args = Args::parse(["-shared", "x.o"].map(OsString::from));
+        assert!(matches!(
+            decide(&args, &Own::default(), &around),
+            Mode::Host(_)
+        ));
+    }
+
+    #[test]
+    fn dev_null_has_none() {
+        assert!(matches!(mode(&["-o", "/dev/null", "x.o"]), Mode::Host(_)));
+    }
+
+    #[test]
+    fn firmware_has_none() {
+        assert!(matches!(mode(&["-T", "x.ld", "x.o"]), Mode::Host(_)));
+        assert_eq!(
+            mode(&["-T", "x.ld", "/lib/crt1.o", "x.o"]),
+            image("a.out.ukl")
+        );
+    }
+}

@@ -1,0 +1,279 @@
+//! Every object and archive through the rewriter; libraries through the cache.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rayon::prelude::*;
+use symbol_rewriter::Input;
+use symbol_rewriter::Options;
+use symbol_rewriter::Stub;
+
+use crate::cache::Cache;
+use crate::error::At;
+use crate::error::Error;
+use crate::error::Result;
+use crate::explain::Explain;
+use crate::inputs::File;
+use crate::inputs::FileKind;
+use crate::inputs::Item;
+use crate::inputs::Library;
+use crate::script;
+use crate::shared;
+
+mod lazy;
+
+/// The rewritten inputs.
+#[derive(Debug, Default)]
+pub struct Rewritten {
+    /// For the linker's command line, in order.
+    pub items: Vec<Linked>,
+    /// The stubs that they call.
+    pub stubs: BTreeSet<Stub>,
+}
+
+/// One word for the linker.
+#[derive(Debug)]
+pub enum Linked {
+    /// A rewritten file, and the one it stands for.
+    File {
+        /// Where it is now.
+        path: PathBuf,
+        /// What the user knows it as.
+        origin: PathBuf,
+        /// Whether it is searched for members.
+        archive: bool,
+    },
+    /// A flag.
+    Flag(OsString),
+}
+
+/// Where the rewriter's output goes, and what it needs.
+pub struct Rewriter<'r> {
+    /// How to rewrite.
+    pub options: &'r Options,
+    /// The cache, if there is one.
+    pub cache: Option<&'r Cache>,
+    /// The directory of this link's temporary files.
+    pub temp: &'r Path,
+    /// The linker, for `-b binary`.
+    pub ld: &'r Path,
+}
+
+/// One rewritten file.
+struct Output {
+    path: PathBuf,
+    stubs: BTreeSet<Stub>,
+}
+
+impl Rewriter<'_> {
+    /// Rewrites all inputs.
+    pub fn all(&self, items: &[Item], explain: &Explain) -> Result<Rewritten> {
+        let outputs: Vec<Option<Output>> = directories(items)
+            .into_par_iter()
+            .zip(items)
+            .map(|(dir, item)| match item {
+                Item::File(file) => self.one(&self.temp.join(dir), file, explain).map(Some),
+                Item::Library(library) => self
+                    .library(&self.temp.join(dir), library, explain)
+                    .map(Some),
+                Item::Flag(_) => Ok(None),
+            })
+            .collect::<Result<_>>()?;
+        let mut all = Rewritten::default();
+        for (item, output) in items.iter().zip(outputs) {
+            let (origin, archive) = match item {
+                Item::File(file) => (&file.path, file.kind == FileKind::Archive),
+                Item::Library(library) => (&library.shared, false),
+                Item::Flag(flag) => {
+                    all.items.push(Linked::Flag(flag.clone()));
+                    continue;
+                }
+            };
+            let Some(output) = output else { continue };
+            all.stubs.extend(&output.stubs);
+            all.items.push(Linked::File {
+                path: output.path,
+                origin: origin.clone(),
+                archive,
+            });
+        }
+        all.items = lazy::gather(all.items, self.temp)?;
+        Ok(all)
+    }
+
+    /// A shared library that was taken apart: one object of all its parts.
+    fn library(&self, dir: &Path, library: &Library, explain: &Explain) -> Result<Output> {
+        fs::create_dir(dir).at(dir)?;
+        let inner = Rewriter { temp: dir, ..*self };
+        let parts = inner.all(&library.items, explain)?;
+        let words: Vec<OsString> = parts
+            .items
+            .into_iter()
+            .map(|item| match item {
+                Linked::File { path, .. } => path.into_os_string(),
+                Linked::Flag(flag) => flag,
+            })
+            .collect();
+        let path = dir.join("library.o");
+        shared::join(self.ld, &library.shared, &words, self.options, &path)?;
+        Ok(Output {
+            path,
+            stubs: parts.stubs,
+        })
+    }
+
+    fn one(&self, dir: &Path, file: &File, explain: &Explain) -> Result<Output> {
+        // The name stays, as `*crtend.o` in the linker's script goes by it.
+        let name = file.path.file_name().unwrap_or_default();
+        fs::create_dir_all(dir).at(dir)?;
+        let path = dir.join(name);
+        match file.kind {
+            FileKind::Archive => self.archive(file, path, explain),
+            FileKind::Object => {
+                let data = Input::read(&file.path).at(&file.path)?;
+                self.write(file, &data, path, explain)
+            }
+            FileKind::Binary => {
+                let object = self.embed(&file.path, dir)?;
+                self.write(file, &object, path.with_extension("o"), explain)
+            }
+            FileKind::Script => {
+                let text = fs::read(&file.path).at(&file.path)?;
+                let text = script::prefixed(&String::from_utf8_lossy(&text), self.options);
+                fs::write(&path, text).at(&path)?;
+                Ok(Output {
+                    path,
+                    stubs: BTreeSet::new(),
+                })
+            }
+        }
+    }
+
+    fn archive(&self, file: &File, path: PathBuf, explain: &Explain) -> Result<Output> {
+        let data = Input::read(&file.path).at(&file.path)?;
+        // The content of a thin archive is elsewhere.
+        let cache = self.cache.filter(|_| !data.starts_with(b"!<thin>"));
+        if let Some(entry) = cache.and_then(|cache| cache.get(&data)) {
+            return Ok(Output {
+                path: entry.path,
+                stubs: entry.stubs,
+            });
+        }
+        let rewritten = self.rewrite(file, &data, explain)?;
+        let stubs = rewritten.report.stubs;
+        if let Some(cache) = cache
+            && let Ok(entry) = cache.put(&data, &rewritten.data, &stubs)
+        {
+            return Ok(Output {
+                path: entry.path,
+                stubs: entry.stubs,
+            });
+        }
+        fs::write(&path, &rewritten.data).at(&path)?;
+        Ok(Output { path, stubs })
+    }
+
+    fn write(&self, file: &File, data: &[u8], path: PathBuf, explain: &Explain) -> Result<Output> {
+        let rewritten = self.rewrite(file, data, explain)?;
+        fs::write(&path, &rewritten.data).at(&path)?;
+        Ok(Output {
+            path,
+            stubs: rewritten.report.stubs,
+        })
+    }
+
+    fn rewrite(
+        &self,
+        file: &File,
+        data: &[u8],
+        explain: &Explain,
+    ) -> Result<symbol_rewriter::Rewritten> {
+        let name = file.path.to_string_lossy();
+        let rewritten = symbol_rewriter::rewrite(&name, file.path.parent(), data, self.options)?;
+        let report = &rewritten.report;
+        if report.sites > 0 {
+            explain.note(format_args!(
+                "{name}: {} system calls, {} in place, {} by trampoline, {} left",
+                report.sites,
+                report.in_place,
+                report.trampoline,
+                report.left.len()
+            ));
+        }
+        Ok(rewritten)
+    }
+
+    /// What the linker makes of a file that is to be embedded. Its symbols are named after the
+    /// path as it was given.
+    fn embed(&self, path: &Path, dir: &Path) -> Result<Vec<u8>> {
+        let object = dir.join("embedded.o");
+        let mut command = Command::new(self.ld);
+        command
+            .args(["-r", "-b", "binary", "-o"])
+            .arg(&object)
+            .arg(path);
+        let output = command.output();
+        let output = output.map_err(|source| Error::Run {
+            program: self.ld.into(),
+            source,
+        })?;
+        if !output.status.success() {
+            return Err(Error::Input {
+                file: path.display().to_string(),
+                what: String::from_utf8_lossy(&output.stderr)
+                    .trim_end()
+                    .to_owned(),
+            });
+        }
+        fs::read(&object).at(&object)
+    }
+}
+
+/// A directory for what becomes of each item: the same for most, as names mostly differ, and file
+/// systems take their time over directories.
+fn directories(items: &[Item]) -> Vec<String> {
+    let mut seen: HashMap<&OsStr, usize> = HashMap::new();
+    let mut directories = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        directories.push(match item {
+            Item::File(file) if file.kind != FileKind::Binary => {
+                let name = file.path.file_name().unwrap_or_default();
+                let count = seen.entry(name).or_default();
+                *count += 1;
+                count.to_string()
+            }
+            // Several files, with names of our own.
+            _ => format!("parts-{index}"),
+        });
+    }
+    directories
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_one_name_are_kept_apart() {
+        let file = |path: &str, kind| {
+            Item::File(File {
+                path: path.into(),
+                kind,
+            })
+        };
+        let items = [
+            file("a/x.o", FileKind::Object),
+            file("a/y.o", FileKind::Object),
+            file("b/x.o", FileKind::Object),
+            file("x.o", FileKind::Binary),
+            file("c/x.o", FileKind::Object),
+        ];
+        assert_eq!(directories(&items), ["1", "1", "2", "parts-3", "3"]);
+    }
+}

@@ -1,0 +1,201 @@
+//! Shared libraries that the user's own build has made through ukl-ld.
+//!
+//! A project that links its program with a shared library of its own has no archive of it. But
+//! the library came through here: what it was linked of is on record, by the content of the
+//! result, and the image takes that. So nothing lies about beside the user's files, and a library
+//! that somebody else made is never taken for one of these.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use object::Object;
+use object::ObjectSymbol;
+use object::read::elf::ElfFile64;
+use symbol_rewriter::Options;
+
+use crate::args::Args;
+use crate::args::Kind;
+use crate::args::response;
+use crate::cache;
+use crate::elf;
+use crate::error::At;
+use crate::error::Error;
+use crate::error::Result;
+
+/// The records are brought down to this size by the oldest.
+const LIMIT: u64 = 32 << 20;
+
+/// The same for the parts that are kept.
+const PARTS: u64 = 512 << 20;
+
+/// How a shared library was linked.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The directory it was linked in.
+    pub dir: PathBuf,
+    /// The command line.
+    pub args: Args,
+}
+
+/// Records the link of a shared library. A record that cannot be written is only missed later.
+pub fn remember(args: &Args, output: &Path) {
+    let write = || -> Option<()> {
+        let dir = cache::directory("shared")?;
+        let here = std::env::current_dir().ok()?.into_os_string();
+        let mut words = vec![here];
+        for arg in args.list.iter().filter(|arg| !arg.is_own()) {
+            match &arg.kind {
+                Kind::Input(path) if will_go(Path::new(path)) => {
+                    // rustc reads this one, and nobody else.
+                    if !path.as_bytes().ends_with(b"rmeta.o") {
+                        words.push(keep(Path::new(path))?.into());
+                    }
+                }
+                _ => words.extend(arg.words.iter().cloned()),
+            }
+        }
+        let text = response::join(&words);
+        // Two trees with the same project make the same library of different files.
+        let which = blake3::hash(&text).to_hex();
+        let path = dir.join(format!("{}-{}", key(output)?, &which[..16]));
+        cache::write_beside(&path, &text, 0o644).ok()?;
+        cache::trim(&dir, LIMIT);
+        Some(())
+    };
+    let _ = write();
+}
+
+/// Whether a compiler removes this file behind the link.
+fn will_go(path: &Path) -> bool {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let temporary = dir.file_name().unwrap_or_default().as_bytes();
+    path.as_os_str().as_bytes().ends_with(b".rcgu.o")
+        || temporary.starts_with(b"rustc") && temporary.len() == "rustc".len() + 6
+        || dir == std::env::temp_dir()
+}
+
+/// Keeps a part of a library.
+fn keep(part: &Path) -> Option<PathBuf> {
+    let data = fs::read(part).ok()?;
+    let dir = cache::directory("parts")?;
+    let path = dir.join(format!("{}.o", blake3::hash(&data).to_hex()));
+    cache::write_beside(&path, &data, 0o644).ok()?;
+    cache::trim(&dir, PARTS);
+    Some(path)
+}
+
+/// Looks for the records of a shared library, the one of this very file first.
+pub fn recall(shared: &Path) -> Vec<Record> {
+    let look = || -> Option<Vec<Record>> {
+        let dir = cache::directory("shared")?;
+        let key = key(shared)?;
+        let names = fs::read_dir(dir).ok()?.flatten();
+        let ours = names.filter(|entry| entry.file_name().to_string_lossy().starts_with(&key));
+        let mut records: Vec<Record> = ours
+            .filter_map(|entry| read(&fs::read(entry.path()).ok()?))
+            .collect();
+        let real = shared.canonicalize().ok()?;
+        records.sort_by_key(|record| {
+            let output = record.dir.join(record.args.output());
+            output.canonicalize().is_ok_and(|output| output != real)
+        });
+        Some(records)
+    };
+    look().unwrap_or_default()
+}
+
+fn read(text: &[u8]) -> Option<Record> {
+    let mut words = response::split(text).into_iter();
+    let dir = words.next()?.into();
+    Some(Record {
+        dir,
+        args: Args::parse(words),
+    })
+}
+
+fn key(shared: &Path) -> Option<String> {
+    Some(blake3::hash(&fs::read(shared).ok()?).to_hex().to_string())
+}
+
+/// Makes one object of a library's rewritten parts, in which, as in the library, nobody sees the
+/// symbols that it does not export.
+pub fn join(
+    ld: &Path,
+    shared: &Path,
+    parts: &[OsString],
+    options: &Options,
+    output: &Path,
+) -> Result<()> {
+    let mut link = Command::new(ld);
+    link.args(["-r", "-o"])
+        .arg(output)
+        .arg("--start-group")
+        .args(parts)
+        .arg("--end-group");
+    run(link, shared)?;
+
+    let data = fs::read(output).at(output)?;
+    let exported: BTreeSet<Vec<u8>> = elf::provided(shared)
+        .iter()
+        .map(|name| symbol_rewriter::prefixed(name.as_bytes(), options))
+        .collect();
+    let file = ElfFile64::<object::Endianness>::parse(&*data)
+        .map_err(|error| Error::Program(format!("{}: {error}", shared.display())))?;
+    let mut hidden = Vec::new();
+    // Not `is_definition`, which leaves out the variables of threads.
+    for symbol in file
+        .symbols()
+        .filter(|symbol| !symbol.is_undefined() && symbol.is_global())
+    {
+        let Ok(name) = symbol.name_bytes() else {
+            continue;
+        };
+        // Behind an `@` comes the version. Weak ones are mostly parts of groups that the linker
+        // merges with others of the same name, so they stay to be seen.
+        let plain = name.split(|&byte| byte == b'@').next().unwrap_or_default();
+        if !symbol.is_weak() && !exported.contains(plain) && !symbol_rewriter::keeps_name(plain) {
+            hidden.extend_from_slice(name);
+            hidden.push(b'\n');
+        }
+    }
+    let mut objcopy = Command::new("objcopy");
+    if !hidden.is_empty() {
+        let list = output.with_extension("hidden");
+        fs::write(&list, hidden).at(&list)?;
+        let mut word = OsString::from("--localize-symbols=");
+        word.push(&list);
+        objcopy.arg(word);
+    }
+    if !elf::wants_executable_stack(shared) {
+        // A part may have left it to the link's `-z noexecstack` to say so.
+        objcopy.args([
+            "--remove-section=.note.GNU-stack",
+            "--add-section=.note.GNU-stack=/dev/null",
+        ]);
+    }
+    objcopy.arg(output);
+    run(objcopy, shared)
+}
+
+fn run(mut command: Command, shared: &Path) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|source| Error::Run {
+        program: command.get_program().into(),
+        source,
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let what = format!("cannot be made part of the image: {}", said.trim_end());
+    Err(Error::Input {
+        file: shared.display().to_string(),
+        what,
+    })
+}

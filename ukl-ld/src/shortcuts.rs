@@ -1,0 +1,114 @@
+//! The shortcuts that come with UKL: kernel code that does the work of a system call with less
+//! around it. `--ukl-shortcuts` has the program's system calls of a kind go there, and the function
+//! itself goes the kernel's way where a descriptor is not what it is made for.
+
+use std::collections::BTreeSet;
+
+use symbol_rewriter::Stub;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::kernel::Kernel;
+use crate::kernel_calls::Calls;
+use crate::kernel_code::Module;
+use crate::slot;
+use crate::stubs;
+
+/// The kinds, and which system calls belong to each: the number, and the function's name.
+const KINDS: &[(&str, &[(u32, &str)])] = &[
+    (
+        "net",
+        &[
+            (0, "__ukl_shortcut_read"),
+            (1, "__ukl_shortcut_write"),
+            (44, "__ukl_shortcut_sendto"),
+            (45, "__ukl_shortcut_recvfrom"),
+        ],
+    ),
+    ("file", &[(17, "__ukl_shortcut_pread64")]),
+    (
+        "epoll",
+        &[
+            (232, "__ukl_shortcut_epoll_wait"),
+            (281, "__ukl_shortcut_epoll_pwait"),
+        ],
+    ),
+];
+
+/// The kinds that are asked for.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Shortcuts {
+    kinds: Vec<&'static str>,
+}
+
+impl Shortcuts {
+    /// Reads an option's value: kinds with commas between.
+    pub fn add(&mut self, list: &str) -> Result<()> {
+        for wanted in list.split(',') {
+            let mut known = KINDS
+                .iter()
+                .map(|(kind, _)| *kind)
+                .filter(|kind| wanted == *kind || wanted == "all")
+                .peekable();
+            if known.peek().is_none() {
+                return Err(Error::Usage(format!(
+                    "option '--ukl-shortcuts': `{wanted}' is none of net, file, epoll, all"
+                )));
+            }
+            self.kinds.extend(known);
+        }
+        Ok(())
+    }
+
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        !self.kinds.is_empty()
+    }
+
+    /// The function that a system call goes to, if it takes a shortcut.
+    pub fn of(&self, number: u32) -> Option<&'static str> {
+        let kinds = KINDS.iter().filter(|(kind, _)| self.kinds.contains(kind));
+        let mut calls = kinds.flat_map(|(_, calls)| calls.iter());
+        calls
+            .find(|(known, _)| *known == number)
+            .map(|(_, function)| *function)
+    }
+
+    /// Has the slots of the system calls that are asked for call the module's functions. As they
+    /// stand they call the kernel's.
+    pub fn take(
+        &self,
+        stubs: &BTreeSet<Stub>,
+        kernel: &Kernel,
+        module: &Module,
+        calls: &mut Calls,
+    ) {
+        for (index, stub) in stubs.iter().enumerate() {
+            if let Stub::Call { number, .. } = *stub
+                && kernel.call(number).is_some()
+                && let Some(function) = self.of(number)
+            {
+                let operand = (index * slot::SIZE + slot::CALL) as u64;
+                calls.redirect(module, (stubs::START, operand), function);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_named_with_commas_between() {
+        let mut shortcuts = Shortcuts::default();
+        assert!(!shortcuts.any());
+        shortcuts.add("net,epoll").unwrap();
+        assert_eq!(shortcuts.of(44), Some("__ukl_shortcut_sendto"));
+        assert_eq!(shortcuts.of(17), None);
+        shortcuts.add("all").unwrap();
+        assert_eq!(shortcuts.of(17), Some("__ukl_shortcut_pread64"));
+        assert_eq!(shortcuts.of(39), None);
+        assert!(shortcuts.add("net,disk").is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! Images, where there is a kernel archive to make them of: `make` puts one into target/lib/ukl.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::bench::Bench;
+use crate::bench::both;
+use crate::bench::silent;
+
+/// gcc with ukl-ld and the archive, or nothing if the kernel is not built.
+fn gcc(bench: &Bench) -> Option<Command> {
+    let lib = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/lib/ukl");
+    if !lib.join("kernel/vmlinux").is_file() || !lib.join("init").is_file() {
+        eprintln!("skipped: no kernel archive in {}", lib.display());
+        return None;
+    }
+    let mut gcc = bench.compiler("gcc");
+    gcc.env("UKL_LIBDIR", lib).env("UKL_FLAGS", "");
+    Some(gcc)
+}
+
+/// Whether this is a kernel that a boot loader takes.
+fn is_bootable(image: &[u8]) -> bool {
+    image.get(0x1fe..0x200) == Some(&[0x55, 0xaa]) && image.get(0x202..0x206) == Some(b"HdrS")
+}
+
+#[test]
+fn an_image_beside_the_program() {
+    let bench = Bench::hello();
+    let Some(mut gcc) = gcc(&bench) else { return };
+    silent(&gcc.args(["hello.c", "-o", "hello"]).output().unwrap());
+    assert_eq!(bench.run("hello").status.code(), Some(crate::bench::GOOD));
+    assert!(is_bootable(
+        &std::fs::read(bench.path("hello.ukl")).unwrap()
+    ));
+    let left: Vec<_> = std::fs::read_dir(bench.path(""))
+        .unwrap()
+        .flatten()
+        .collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn an_image_elsewhere() {
+    let bench = Bench::hello();
+    let Some(mut gcc) = gcc(&bench) else { return };
+    silent(
+        &gcc.args(["hello.c", "-o", "hello", "-Wl,--ukl-image=sub"])
+            .output()
+            .unwrap(),
+    );
+    assert!(is_bootable(&std::fs::read(bench.path("sub")).unwrap()));
+    assert!(!bench.has("hello.ukl"));
+}
+
+#[test]
+fn the_same_link_makes_the_same_image() {
+    let bench = Bench::hello();
+    for image in ["one", "two"] {
+        let Some(mut gcc) = gcc(&bench) else { return };
+        let place = format!("-Wl,--ukl-image={image}");
+        silent(
+            &gcc.args(["hello.c", "-o", "hello", &place])
+                .output()
+                .unwrap(),
+        );
+    }
+    let [one, two] = ["one", "two"].map(|image| std::fs::read(bench.path(image)).unwrap());
+    assert!(one == two);
+}
+
+#[test]
+fn a_file_to_add_that_is_not_there() {
+    let bench = Bench::hello();
+    let Some(mut gcc) = gcc(&bench) else { return };
+    let output = gcc
+        .args(["hello.c", "-o", "hello", "-Wl,--ukl-add=nowhere:/x"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(both(&output).contains("nowhere"), "{}", both(&output));
+    assert!(!bench.has("hello") && !bench.has("hello.ukl"));
+}
+
+#[test]
+fn an_image_is_found_wherever_its_program_goes() {
+    let bench = Bench::hello();
+    let Some(mut gcc) = gcc(&bench) else { return };
+    let cache = bench.path("cache");
+    gcc.env("XDG_CACHE_HOME", &cache);
+    silent(
+        &gcc.args(["hello.c", "-Wl,--build-id", "-o", "hello"])
+            .output()
+            .unwrap(),
+    );
+    bench.ok("install", "-s -D hello sub/renamed");
+    let notes = crate::bench::stdout(&bench.ok("readelf", "-n sub/renamed"));
+    let id = notes.split("Build ID: ").nth(1).unwrap();
+    let id = id.lines().next().unwrap();
+    let link = cache.join("ukl/images").join(id);
+    assert_eq!(
+        link.canonicalize().unwrap(),
+        bench.path("hello.ukl").canonicalize().unwrap()
+    );
+}

@@ -1,0 +1,14 @@
+//! Links as gcc, g++ and rustc ask for them. The image's program is run on the host, as its ring-3
+//! variant: it has to do what the host output does.
+
+mod bench;
+
+mod diagnostics;
+mod images;
+mod inputs;
+mod libraries;
+mod lto;
+mod modes;
+mod options;
+mod programs;
+mod rust;
