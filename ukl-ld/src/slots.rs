@@ -120,7 +120,13 @@ impl Slots {
         })
     }
 
-    fn relocate(&mut self, at: SectionId, offset: u64, symbol: SymbolId, addend: i64) -> Result<()> {
+    fn relocate(
+        &mut self,
+        at: SectionId,
+        offset: u64,
+        symbol: SymbolId,
+        addend: i64,
+    ) -> Result<()> {
         let relocation = Relocation {
             offset,
             symbol,

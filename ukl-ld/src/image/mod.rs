@@ -20,7 +20,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::kernel_calls;
 use crate::kernel_calls::Slots;
 use crate::kernel_code;
 use crate::slot;
@@ -262,7 +261,7 @@ mod tests {
         let slots = Slots {
             file_offset: 128,
             count: 1,
-            bindings: vec![kernel_calls::Bound {
+            bindings: vec![crate::kernel_calls::Bound {
                 operand: 172,
                 next: 0x40_00b0,
                 function: (".text".into(), 16),
