@@ -21,6 +21,9 @@ const R_X86_64_PC16: u32 = 13;
 const R_X86_64_PC8: u32 = 15;
 const R_X86_64_PC64: u32 = 24;
 
+/// What loads a symbol's address from the GOT: `R_X86_64_GOTPCREL`, `GOTPCRELX` and `REX_GOTPCRELX`.
+const GOT_ENTRIES: [u32; 3] = [9, 41, 42];
+
 /// A place in the code: section and address.
 pub(crate) type Place = (usize, u64);
 
@@ -301,7 +304,7 @@ impl Code {
                     continue;
                 };
                 let base = symbol.value.wrapping_add_signed(reloc.addend);
-                let place = if is_pc_relative(reloc.kind) {
+                let place = if is_pc_relative(reloc.kind) || GOT_ENTRIES.contains(&reloc.kind) {
                     let behind = self
                         .containing(index, reloc.offset)
                         .map_or(4, |node| self.nodes[node].next_ip() - reloc.offset);

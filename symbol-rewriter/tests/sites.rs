@@ -289,6 +289,26 @@ fn a_moved_branch_goes_where_it_went() {
 }
 
 #[test]
+fn an_address_out_of_the_got_is_where_the_function_begins() {
+    // Four bytes in front of it, where the relocation's addend points, is what has to move here.
+    let source = "
+        .text
+        .type f,@function
+        f:  xor %eax,%eax
+            syscall
+            test %rax,%rax
+            ret
+        .size f,.-f
+        .globl g
+        .type g,@function
+        g:  mov g@GOTPCREL(%rip),%rax
+            ret
+        .size g,.-g";
+    let report = rewrite(&assemble(source)).report;
+    assert_eq!(counts(&report), (0, 1, 0), "{report}");
+}
+
+#[test]
 fn a_target_of_a_jump_table_does_not_move() {
     let source = "
         .text
