@@ -5,7 +5,8 @@
 //! put it out of step for long; a stretch in which it met something that is no instruction is not
 //! trusted at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
 
@@ -92,16 +93,21 @@ struct CodeSection {
     functions: Vec<(u64, u64)>,
 }
 
-/// Whether any code of the object holds a `syscall`.
+/// `hlt`
+pub(crate) const HLT: u8 = 0xf4;
+
+/// Whether any code of the object holds a `syscall` or a `hlt`.
 ///
-/// Most objects have none, and are told from the others by a search for its bytes; a decoder only
-/// looks at code that has those.
+/// Most objects have neither. The search for their bytes tells many of those from the others, and
+/// the decoder only looks at the stretches that have them.
 pub(crate) fn has_sites(object: &Object<'_>) -> Result<bool> {
+    let may_have = |bytes: &[u8]| {
+        memchr::memchr(HLT, bytes).is_some() || memchr::memmem::find(bytes, &[0x0f, 0x05]).is_some()
+    };
+    let is_candidate =
+        |index: usize| object.sections[index].is_code() && may_have(object.content(index));
     let candidates: Vec<usize> = (0..object.sections.len())
-        .filter(|&index| {
-            object.sections[index].is_code()
-                && memchr::memmem::find(object.content(index), &[0x0f, 0x05]).is_some()
-        })
+        .filter(|&index| is_candidate(index))
         .collect();
     if candidates.is_empty() {
         return Ok(false);
@@ -110,13 +116,32 @@ pub(crate) fn has_sites(object: &Object<'_>) -> Result<bool> {
     code.sections
         .retain(|section| candidates.contains(&section.index));
     let starts = code.starts(object, &Frames::default())?;
-    for (position, starts) in starts.iter().enumerate() {
-        code.sweep(object, position, starts);
+    for (section, starts) in code.sections.iter().zip(&starts) {
+        let bytes = object.content(section.index);
+        let is_wanted = |start, end| may_have(&bytes[start as usize..end as usize]);
+        let mut found = false;
+        sweep(bytes, starts, is_wanted, |instruction| {
+            found = is_site(instruction) || is_trap(instruction);
+            match found {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        if found {
+            return Ok(true);
+        }
     }
-    Ok(code
-        .nodes
-        .iter()
-        .any(|node| node.mnemonic() == Mnemonic::Syscall))
+    Ok(false)
+}
+
+/// Whether an instruction makes a system call.
+pub(crate) fn is_site(instruction: &Instruction) -> bool {
+    instruction.mnemonic() == Mnemonic::Syscall
+}
+
+/// Whether an instruction is there to kill the program, and would not do so at ring 0.
+pub(crate) fn is_trap(instruction: &Instruction) -> bool {
+    instruction.mnemonic() == Mnemonic::Hlt
 }
 
 /// A start of a linear sweep.
@@ -125,6 +150,37 @@ struct Start {
     function: bool,
     entry: bool,
     data: bool,
+}
+
+/// Decodes code linearly, afresh from each start, as long as `each` wants to see more; `is_wanted`
+/// says which stretches. Returns those that did not decode.
+fn sweep(
+    bytes: &[u8],
+    starts: &BTreeMap<u64, Start>,
+    is_wanted: impl Fn(u64, u64) -> bool,
+    mut each: impl FnMut(&Instruction) -> ControlFlow<()>,
+) -> Vec<(u64, u64)> {
+    let mut bad = Vec::new();
+    let ends = starts.keys().copied().skip(1).chain([bytes.len() as u64]);
+    let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
+    let mut instruction = Instruction::default();
+    for ((&start, kind), end) in starts.iter().zip(ends) {
+        if kind.data || !is_wanted(start, end) || decoder.set_position(start as usize).is_err() {
+            continue;
+        }
+        decoder.set_ip(start);
+        while decoder.ip() < end {
+            decoder.decode_out(&mut instruction);
+            if instruction.is_invalid() || instruction.next_ip() > end {
+                bad.push((start, end));
+                break;
+            }
+            if each(&instruction).is_break() {
+                return bad;
+            }
+        }
+    }
+    bad
 }
 
 impl Code {
@@ -178,8 +234,8 @@ impl Code {
         &mut self,
         object: &Object<'_>,
         frames: &Frames,
-    ) -> Result<Vec<std::collections::BTreeMap<u64, Start>>> {
-        let mut starts = vec![std::collections::BTreeMap::<u64, Start>::new(); self.sections.len()];
+    ) -> Result<Vec<BTreeMap<u64, Start>>> {
+        let mut starts = vec![BTreeMap::<u64, Start>::new(); self.sections.len()];
         for symbol in &self.symbols {
             let Some(position) = symbol.section.and_then(|index| self.position(index)) else {
                 continue;
@@ -235,34 +291,19 @@ impl Code {
         Ok(starts)
     }
 
-    fn sweep(
-        &mut self,
-        object: &Object<'_>,
-        position: usize,
-        starts: &std::collections::BTreeMap<u64, Start>,
-    ) {
+    fn sweep(&mut self, object: &Object<'_>, position: usize, starts: &BTreeMap<u64, Start>) {
         let bytes = object.content(self.sections[position].index);
         let first = self.nodes.len();
-        let addresses: Vec<u64> = starts.keys().copied().chain([bytes.len() as u64]).collect();
-        let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
-        for pair in addresses.windows(2) {
-            let (start, end) = (pair[0], pair[1]);
-            if starts[&start].data {
-                continue;
-            }
-            if decoder.set_position(start as usize).is_err() {
-                continue;
-            }
-            decoder.set_ip(start);
-            while decoder.ip() < end {
-                let node = decoder.decode();
-                if node.is_invalid() || node.next_ip() > end {
-                    self.sections[position].bad.push((start, end));
-                    break;
-                }
-                self.nodes.push(node);
-            }
-        }
+        let bad = sweep(
+            bytes,
+            starts,
+            |_, _| true,
+            |instruction| {
+                self.nodes.push(*instruction);
+                ControlFlow::Continue(())
+            },
+        );
+        self.sections[position].bad = bad;
         self.sections[position].nodes = first..self.nodes.len();
     }
 
@@ -272,7 +313,7 @@ impl Code {
     fn find_leaders(
         &mut self,
         object: &Object<'_>,
-        starts: &mut [std::collections::BTreeMap<u64, Start>],
+        starts: &mut [BTreeMap<u64, Start>],
     ) -> Result<()> {
         // What code refers to outside of code: the places where jump tables may begin.
         let mut tables: BTreeSet<Place> = BTreeSet::new();
@@ -394,11 +435,7 @@ impl Code {
         self.told.insert(place);
     }
 
-    fn cut_regions(
-        &mut self,
-        object: &Object<'_>,
-        starts: &[std::collections::BTreeMap<u64, Start>],
-    ) {
+    fn cut_regions(&mut self, object: &Object<'_>, starts: &[BTreeMap<u64, Start>]) {
         for (position, starts) in starts.iter().enumerate() {
             let index = self.sections[position].index;
             let size = object.sections[index].size;

@@ -23,7 +23,8 @@
 //! | `constants` | finds the number at each site |
 //! | `liveness` | finds the registers that are read behind a site |
 //! | `sites` | finds the sites, and decides what becomes of each |
-//! | `trampoline` | moves a site and its neighbours out |
+//! | `traps` | finds every `hlt`, and makes it a fault at ring 0, too |
+//! | `trampoline` | moves a site or a trap and its neighbours out |
 //! | `cfi` | describes the frame of what has moved |
 //! | `names` | says which symbols take the prefix |
 //! | `emit` | writes the object |
@@ -39,6 +40,7 @@
 //!   registers that are read behind the site, and returns like a function.
 //! - A rewritten site of the *skip form* is `call stub; syscall`, with the `syscall` where a branch, a
 //!   signal handler or a debugger expects it; the stub comes back behind that.
+//! - A `hlt`, which kills a program at ring 3, kills it at any ring afterwards, if it is certainly code.
 //! - A site is rewritten when that is certainly right, and left when it is not: a `syscall` that is
 //!   left is slower, and never wrong.
 
@@ -64,12 +66,13 @@ mod report;
 mod script;
 mod sites;
 mod trampoline;
+mod traps;
 
 pub use error::{Error, ErrorKind};
 pub use input::Input;
 pub use names::{keeps_name, prefixed, unprefixed};
 pub use pieces::Pieces;
-pub use report::{LeftSite, Note, Reason, Report, SkipReason, Stub};
+pub use report::{LeftSite, Note, Reason, Report, SkipReason, Stub, Traps};
 
 /// Part of every cache key: changes whenever the output for the same input may change.
 pub const VERSION: &str = concat!(
@@ -83,7 +86,7 @@ pub const VERSION: &str = concat!(
 pub struct Options {
     /// Goes in front of every program symbol.
     pub prefix: Vec<u8>,
-    /// Whether `syscall` sites become calls of stubs.
+    /// Whether `syscall` sites become calls of stubs, and `hlt` a fault at any ring.
     pub rewrite_sites: bool,
     /// Whether sites take the call form where they can. Those that do have no `syscall` any more.
     pub call_form: bool,

@@ -18,7 +18,7 @@ struct Args {
     /// What goes in front of every symbol that the linker does not make itself
     #[arg(long, value_name = "P", default_value = "_ukl_")]
     prefix: std::ffi::OsString,
-    /// Leave the `syscall` instructions alone
+    /// Leave the `syscall` and `hlt` instructions alone
     #[arg(long)]
     no_sites: bool,
     /// Replace `syscall` instructions altogether where that is right, by calls of stubs that save

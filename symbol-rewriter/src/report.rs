@@ -141,6 +141,22 @@ pub struct LeftSite {
     pub reason: Reason,
 }
 
+/// What became of the `hlt` instructions, which kill a program at ring 3 and would not at ring 0.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traps {
+    /// How many there were.
+    pub found: usize,
+    /// Those that are the same fault at any ring now, where they stood.
+    pub in_place: usize,
+    /// The same, by a trampoline.
+    pub trampoline: usize,
+    /// Those that had no room, and are an illegal instruction now.
+    pub one_byte: usize,
+    /// Those left as they are, as they are not certainly code: named as in [`LeftSite`].
+    pub left: Vec<String>,
+}
+
 /// Something about a file that its user should know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -186,7 +202,7 @@ pub struct Report {
     pub in_place: usize,
     /// Sites rewritten by a trampoline.
     pub trampoline: usize,
-    /// Trampolines without a frame description, as the code they came from has none.
+    /// Trampolines, of sites and of traps, without a frame description, as the code they came from has none.
     pub undescribed: usize,
     /// Sites of the call form, by the registers that live on behind them, as in [`Stub::Call`].
     pub live: BTreeMap<u8, usize>,
@@ -194,6 +210,8 @@ pub struct Report {
     pub skipped: BTreeMap<SkipReason, usize>,
     /// Sites left as they are.
     pub left: Vec<LeftSite>,
+    /// What became of `hlt`.
+    pub traps: Traps,
     /// The stubs that the output calls.
     pub stubs: BTreeSet<Stub>,
     /// What else there is to know.
@@ -217,6 +235,11 @@ impl Report {
             *self.skipped.entry(reason).or_default() += count;
         }
         self.left.extend_from_slice(&other.left);
+        self.traps.found += other.traps.found;
+        self.traps.in_place += other.traps.in_place;
+        self.traps.trampoline += other.traps.trampoline;
+        self.traps.one_byte += other.traps.one_byte;
+        self.traps.left.extend_from_slice(&other.traps.left);
         self.stubs.extend(&other.stubs);
         self.notes.extend_from_slice(&other.notes);
     }
@@ -240,6 +263,9 @@ impl fmt::Display for Report {
         writeln!(f, "objects     {:6}", self.objects)?;
         writeln!(f, "copied      {:6}", self.copied)?;
         writeln!(f, "renamed     {:6}", self.renamed)?;
+        if self.traps.found > 0 {
+            write!(f, "{}", self.traps)?;
+        }
         writeln!(f, "sites       {:6}", self.sites)?;
         writeln!(f, "in place    {:6}", self.in_place)?;
         writeln!(f, "trampoline  {:6}", self.trampoline)?;
@@ -273,6 +299,26 @@ impl fmt::Display for Report {
         }
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Traps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "hlt         {:6}", self.found)?;
+        for (count, what) in [
+            (self.in_place, "a fault at any ring, in place"),
+            (self.trampoline, "a fault at any ring, by trampoline"),
+            (self.one_byte, "an illegal instruction, for want of room"),
+            (self.left.len(), "left, not certainly code"),
+        ] {
+            if count > 0 {
+                writeln!(f, "  {count:4}  {what}")?;
+            }
+        }
+        for place in &self.left {
+            writeln!(f, "        {place}")?;
         }
         Ok(())
     }

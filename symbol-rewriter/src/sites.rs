@@ -20,12 +20,13 @@ use crate::elf::{Object, R_X86_64_PLT32, Reloc, STT_FUNC, STT_GNU_IFUNC};
 use crate::emit::Plan;
 use crate::error::Result;
 use crate::flow::{self, Functions, flags_dead_behind};
-use crate::frames::{Cfa, Frames};
+use crate::frames::{Cfa, Frame, Frames};
 use crate::liveness::{self, Liveness};
 use crate::numbers::{EXIT, EXITS, MUNMAP, RT_SIGRETURN, STACK_NUMBERS, WHOLE_FRAME};
 use crate::redzone::{self, Use};
 use crate::report::LeftSite;
-use crate::trampoline::{self, Call};
+use crate::trampoline::{self, Body, Call, Hole};
+use crate::traps;
 use crate::{Options, Reason, Report, SkipReason, Stub};
 
 /// `call rel32`
@@ -63,10 +64,10 @@ pub(crate) fn rewrite(
     let (frames, frames_complete) = Frames::read(object)?;
     let code = Code::decode(object, &frames)?;
     let sites: Vec<Node> = (0..code.nodes.len())
-        .filter(|&node| code.nodes[node].mnemonic() == Mnemonic::Syscall)
+        .filter(|&node| code::is_site(&code.nodes[node]))
         .filter(|&node| !is_rewritten(object, &code, node))
         .collect();
-    if sites.is_empty() {
+    if sites.is_empty() && !code.nodes.iter().any(code::is_trap) {
         return Ok(());
     }
     let functions = Functions::group(&code);
@@ -93,37 +94,39 @@ pub(crate) fn rewrite(
         plan,
     };
     report.sites += sites.len();
-    let leave = |report: &mut Report, site: Node, reason| {
-        let section = code.section_of(site);
-        let name = String::from_utf8_lossy(object.sections[section].name);
-        let where_ = format!("{place}:{name}+{:#x}", code.nodes[site].ip());
+    let traps = traps::find(&mut work, place, report);
+    let traps = traps::rewrite_in_place(&mut work, traps, report);
+    let leave = |report: &mut Report, where_: String, reason| {
         report.left.push(LeftSite { where_, reason });
     };
     // The places of calls first, so that no trampoline takes the instructions they need.
     let mut to_move = Vec::new();
     for site in sites {
         match work.check(site) {
-            Err(reason) => leave(report, site, reason),
+            Err(reason) => leave(report, work.name(place, site), reason),
             Ok(()) if work.rewrite_in_place(site)? => report.in_place += 1,
             Ok(()) => to_move.push(site),
         }
     }
-    let mut moved: HashMap<usize, Vec<u64>> = HashMap::new();
+    let mut moved = Vec::new();
     for site in to_move {
         match work.rewrite_by_trampoline(site)? {
-            Err(reason) => leave(report, site, reason),
+            Err(reason) => leave(report, work.name(place, site), reason),
             Ok(described) => {
-                moved
-                    .entry(code.section_of(site))
-                    .or_default()
-                    .push(code.nodes[site].ip());
+                moved.push(site);
                 report.trampoline += 1;
                 report.undescribed += usize::from(!described);
             }
         }
     }
-    for (&section, sites) in &moved {
-        extend_function(object, work.plan, section, sites)?;
+    moved.extend(traps::rewrite_by_trampoline(&mut work, traps, report)?);
+    let mut by_section: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+    for node in moved {
+        let places = by_section.entry(code.section_of(node)).or_default();
+        places.push(code.nodes[node].ip());
+    }
+    for (section, places) in by_section {
+        extend_function(object, work.plan, section, &places)?;
     }
     report.live = work.live;
     report.skipped = work.skipped;
@@ -144,7 +147,7 @@ fn extend_function(
     object: &Object<'_>,
     plan: &mut Plan,
     section: usize,
-    sites: &[u64],
+    moved: &[u64],
 ) -> Result<()> {
     let mut last = Vec::new();
     for (index, symbol) in object.symbols().enumerate() {
@@ -162,7 +165,7 @@ fn extend_function(
     let (Some(&(_, start)), Some(content)) = (last.first(), plan.contents.get(&section)) else {
         return Ok(());
     };
-    if sites.iter().all(|&site| site >= start) {
+    if moved.iter().all(|&place| place >= start) {
         let size = content.len() as u64 - start;
         plan.sizes
             .extend(last.into_iter().map(|(index, _)| (index, size)));
@@ -203,28 +206,29 @@ fn cancellation_ranges(object: &Object<'_>) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-struct Work<'w, 'd> {
-    object: &'w Object<'d>,
-    code: &'w Code,
-    frames: &'w Frames,
+/// One object's code, what is known of it, and what has been done to it.
+pub(crate) struct Work<'w, 'd> {
+    pub object: &'w Object<'d>,
+    pub code: &'w Code,
+    pub frames: &'w Frames,
     /// Whether all frame descriptions could be read.
-    frames_complete: bool,
-    functions: &'w Functions,
+    pub frames_complete: bool,
+    pub functions: &'w Functions,
     numbers: &'w Numbers,
     uses: HashMap<usize, Use>,
     /// Instructions that are no longer what they were.
-    changed: HashSet<Node>,
+    pub changed: HashSet<Node>,
     /// Only where sites may take the call form.
     liveness: Option<Liveness<'w, 'd>>,
-    cancellation_ranges: Vec<Place>,
+    pub cancellation_ranges: Vec<Place>,
     /// How many sites have taken the call form, by the registers that live on behind them.
     live: BTreeMap<u8, usize>,
     /// How many have not, and why.
     skipped: BTreeMap<SkipReason, usize>,
-    plan: &'w mut Plan,
+    pub plan: &'w mut Plan,
 }
 
-impl Work<'_, '_> {
+impl<'w> Work<'w, '_> {
     fn red_zone_of(&mut self, site: Node) -> &Use {
         let (code, functions) = (self.code, self.functions);
         let function = functions.of_region(code.region_of(site));
@@ -233,8 +237,27 @@ impl Work<'_, '_> {
         })
     }
 
-    fn function_of(&self, node: Node) -> usize {
+    /// The function that an instruction is part of.
+    pub fn function_of(&self, node: Node) -> usize {
         self.functions.of_region(self.code.region_of(node))
+    }
+
+    /// What the report calls an instruction.
+    pub fn name(&self, place: &str, node: Node) -> String {
+        let section = self.object.sections[self.code.section_of(node)].name;
+        let section = String::from_utf8_lossy(section);
+        format!("{place}:{section}+{:#x}", self.code.nodes[node].ip())
+    }
+
+    /// Whether what was decoded as an instruction is certainly one.
+    pub fn is_certain(&mut self, node: Node) -> bool {
+        let code = self.code;
+        let section = code.section_of(node);
+        let addr = code.nodes[node].ip();
+        !code.is_bad(section, addr)
+            && (code.in_function(section, addr)
+                || self.frames.at(section, addr).is_some()
+                || self.red_zone_of(node).reaches(node))
     }
 
     /// Whether a site may be rewritten at all.
@@ -242,11 +265,7 @@ impl Work<'_, '_> {
         let code = self.code;
         let section = code.section_of(site);
         let addr = code.nodes[site].ip();
-        let trusted = !code.is_bad(section, addr)
-            && (code.in_function(section, addr)
-                || self.frames.at(section, addr).is_some()
-                || self.red_zone_of(site).reaches(site));
-        if !trusted {
+        if !self.is_certain(site) {
             return Err(Reason::NotCode);
         }
         if self.numbers.at(site) == Some(RT_SIGRETURN) {
@@ -494,40 +513,17 @@ impl Work<'_, '_> {
             return Ok(Err(Reason::ComputedJump));
         }
 
-        let frame = self.frames.at(section, code.nodes[hole.first].ip());
-        let mut described = None;
-        if let Some(frame) = frame {
-            if frame.has_tables {
-                return Ok(Err(Reason::LandingPads));
-            }
-            let whole = (hole.first..=hole.last).all(|node| {
-                self.frames
-                    .at(section, code.nodes[node].ip())
-                    .is_some_and(|other| other.start == frame.start)
-            });
-            let cfa = frame.cfa(object, code.nodes[site].ip());
-            let known = match cfa {
-                None | Some(Cfa::Expression) => !red_zone,
-                _ => true,
-            };
-            match Script::read(object, frame)? {
-                Some(script) if whole && known => described = Some((frame, script, cfa)),
-                _ => return Ok(Err(Reason::Frame)),
-            }
-        } else if !self.frames_complete
-            || (hole.first..=hole.last)
-                .any(|node| self.frames.at(section, code.nodes[node].ip()).is_some())
-        {
-            return Ok(Err(Reason::Frame));
-        }
-
-        let Some(relocs) = code.relocs_of(section) else {
-            return Ok(Err(Reason::Relocations));
+        let description = match self.description(section, hole)? {
+            Ok(description) => description,
+            Err(reason) => return Ok(Err(reason)),
         };
-        self.plan
-            .relocs
-            .entry(section)
-            .or_insert_with(|| relocs.to_vec());
+        let mut cfa = None;
+        if let Some((frame, _)) = &description {
+            cfa = frame.cfa(object, code.nodes[site].ip());
+            if red_zone && matches!(cfa, None | Some(Cfa::Expression)) {
+                return Ok(Err(Reason::Frame));
+            }
+        }
         let (stub, skipped) = self.stub_for(site, number)?;
         let call = Call {
             stub,
@@ -539,19 +535,47 @@ impl Work<'_, '_> {
             object,
             code,
             self.plan,
-            (site, hole, call),
-            described
+            (site, hole, Body::Call(call)),
+            description
                 .as_ref()
-                .map(|(frame, script, cfa)| (*frame, script, *cfa)),
+                .map(|(frame, script)| (*frame, script, cfa)),
         )?;
         self.count(stub, skipped);
-        Ok(Ok(described.is_some()))
+        Ok(Ok(description.is_some()))
+    }
+
+    /// The description of the frame that the code of a hole runs with, if there is any; the reason
+    /// if that code cannot move.
+    pub fn description(
+        &self,
+        section: usize,
+        hole: Hole,
+    ) -> Result<std::result::Result<Option<(&'w Frame, Script)>, Reason>> {
+        let frame_of = |node: Node| self.frames.at(section, self.code.nodes[node].ip());
+        let Some(frame) = frame_of(hole.first) else {
+            let is_known =
+                self.frames_complete && (hole.first..=hole.last).all(|n| frame_of(n).is_none());
+            return Ok(if is_known {
+                Ok(None)
+            } else {
+                Err(Reason::Frame)
+            });
+        };
+        if frame.has_tables {
+            return Ok(Err(Reason::LandingPads));
+        }
+        let is_whole = (hole.first..=hole.last)
+            .all(|node| frame_of(node).is_some_and(|other| other.start == frame.start));
+        Ok(match Script::read(self.object, frame)? {
+            Some(script) if is_whole => Ok(Some((frame, script))),
+            _ => Err(Reason::Frame),
+        })
     }
 }
 
 /// Whether the code of a section may go on into whatever the linker puts behind it, as that of
 /// `.init` does: then nothing can be added at its end.
-fn goes_on_behind(object: &Object<'_>, code: &Code, section: usize) -> bool {
+pub(crate) fn goes_on_behind(object: &Object<'_>, code: &Code, section: usize) -> bool {
     let name = object.sections[section].name;
     if matches!(name, b".init" | b".fini") {
         return true;
@@ -573,12 +597,13 @@ fn goes_on_behind(object: &Object<'_>, code: &Code, section: usize) -> bool {
             None => return true,
         }
     }
-    code.next(node).falls && !flow::is_call(&code.nodes[node])
+    let instruction = &code.nodes[node];
+    code.next(node).falls && !flow::is_call(instruction) && !code::is_trap(instruction)
 }
 
 /// Whether a function jumps to addresses that nothing shows. Then nothing in it may move: any
 /// instruction may be a target.
-fn jumps_anywhere(code: &Code, functions: &Functions, function: usize) -> bool {
+pub(crate) fn jumps_anywhere(code: &Code, functions: &Functions, function: usize) -> bool {
     functions.regions(function).any(|region| {
         let region = &code.regions[region];
         region
@@ -590,7 +615,12 @@ fn jumps_anywhere(code: &Code, functions: &Functions, function: usize) -> bool {
 }
 
 /// Whether a function has landing pads, which are entered by ways that no instruction shows.
-fn has_landing_pads(code: &Code, functions: &Functions, frames: &Frames, function: usize) -> bool {
+pub(crate) fn has_landing_pads(
+    code: &Code,
+    functions: &Functions,
+    frames: &Frames,
+    function: usize,
+) -> bool {
     functions.regions(function).any(|region| {
         let region = &code.regions[region];
         frames

@@ -8,7 +8,7 @@
 
 use std::ops::RangeInclusive;
 
-use iced_x86::{Code as Op, ConditionCode, Decoder, DecoderOptions, FlowControl, Mnemonic};
+use iced_x86::{ConditionCode, Decoder, DecoderOptions, FlowControl, Mnemonic};
 
 use crate::Stub;
 use crate::cfi::{Piece, Script};
@@ -19,11 +19,12 @@ use crate::error::Result;
 use crate::flow::is_call;
 use crate::frames::{Cfa, Frame};
 use crate::numbers::STACK_NUMBERS;
+use crate::traps::STORE;
 
 /// `jmp rel32`
-const JUMP_SIZE: u64 = 5;
+pub(crate) const JUMP_SIZE: u64 = 5;
 /// How many instructions in front of and behind a site may move.
-const REACH: usize = 6;
+pub(crate) const REACH: usize = 6;
 const RED_ZONE: i64 = 128;
 const ALIGN: usize = 16;
 
@@ -51,6 +52,14 @@ pub(crate) struct Call {
     pub replaced: Option<RangeInclusive<Node>>,
     /// Whether the stack pointer has to pass over the red zone first.
     pub red_zone: bool,
+}
+
+/// What becomes of the instruction that needs the room.
+pub(crate) enum Body {
+    /// A site, and how it calls.
+    Call(Call),
+    /// A trap, which nothing comes back from: what is behind it in the hole is dropped.
+    Trap,
 }
 
 /// Finds what may move along with `site` so that a jump fits. `taken` are instructions that have
@@ -122,23 +131,18 @@ pub(crate) fn is_movable(code: &Code, node: Node) -> bool {
     let instruction = &code.nodes[node];
     let section = code.section_of(node);
     let relocs = code.relocs_in(section, instruction.ip()..instruction.next_ip());
-    // The linker rewrites the instructions of a TLS sequence together.
-    const TLSGD: u32 = 19;
-    const TLSLD: u32 = 20;
-    const GOTPC32_TLSDESC: u32 = 34;
-    const TLSDESC_CALL: u32 = 35;
     const NARROW: [u32; 4] = [12, 13, 14, 15];
-    if relocs.iter().any(|reloc| {
-        matches!(reloc.kind, TLSGD | TLSLD | GOTPC32_TLSDESC | TLSDESC_CALL)
-            || NARROW.contains(&reloc.kind)
-    }) {
+    if relocs
+        .iter()
+        .any(|reloc| is_tls_sequence(reloc) || NARROW.contains(&reloc.kind))
+    {
         return false;
     }
     match instruction.flow_control() {
         FlowControl::Next => !matches!(
             instruction.mnemonic(),
-            // They say where they are, or what follows says so.
-            Mnemonic::Syscall | Mnemonic::Sysenter | Mnemonic::Endbr64
+            // They say where they are, or what follows says so; a trap does not move as it is.
+            Mnemonic::Syscall | Mnemonic::Sysenter | Mnemonic::Endbr64 | Mnemonic::Hlt
         ),
         FlowControl::Return => true,
         FlowControl::UnconditionalBranch => has_near_target(instruction),
@@ -153,6 +157,15 @@ pub(crate) fn is_movable(code: &Code, node: Node) -> bool {
     }
 }
 
+/// Whether a relocation is of a TLS sequence, whose instructions the linker rewrites together.
+pub(crate) fn is_tls_sequence(reloc: &Reloc) -> bool {
+    const TLSGD: u32 = 19;
+    const TLSLD: u32 = 20;
+    const GOTPC32_TLSDESC: u32 = 34;
+    const TLSDESC_CALL: u32 = 35;
+    matches!(reloc.kind, TLSGD | TLSLD | GOTPC32_TLSDESC | TLSDESC_CALL)
+}
+
 /// A trampoline being put together.
 struct Assembly<'c> {
     code: &'c Code,
@@ -163,7 +176,6 @@ struct Assembly<'c> {
     pieces: Vec<Piece>,
     /// Relocations of moved instructions, by their old offset.
     moved_relocs: Vec<(u64, u64)>,
-    stub: Stub,
     calls: Vec<u64>,
     lowered: i64,
 }
@@ -190,17 +202,17 @@ impl Assembly<'_> {
             .extend_from_slice(&(target.wrapping_sub(behind) as i32).to_le_bytes());
     }
 
-    fn call(&mut self) {
+    fn call(&mut self, stub: Stub) {
         self.calls.push(self.here() + 1);
         self.bytes.extend_from_slice(&CALL);
-        if !matches!(self.stub, Stub::Call { .. }) {
+        if !matches!(stub, Stub::Call { .. }) {
             self.bytes.extend_from_slice(&SYSCALL);
         }
     }
 
     /// The call with the red zone kept.
-    fn guarded_call(&mut self, site: u64) {
-        let generic = self.stub == Stub::Generic;
+    fn guarded_call(&mut self, site: u64, stub: Stub) {
+        let generic = stub == Stub::Generic;
         // With a number that nobody knows, it may be one that comes back with another stack pointer,
         // or means this one: those go without a call.
         let mut to_plain = Vec::new();
@@ -215,7 +227,7 @@ impl Assembly<'_> {
         self.bytes.extend_from_slice(&LOWER);
         self.lowered = RED_ZONE;
         self.piece(site);
-        self.call();
+        self.call(stub);
         self.bytes.extend_from_slice(&RAISE);
         self.lowered = 0;
         self.piece(site);
@@ -290,17 +302,16 @@ fn condition_opcode(condition: ConditionCode) -> u8 {
     }
 }
 
-/// Moves a site and its neighbours out. The plan has the section's relocations in it already.
+/// Moves a site or a trap and its neighbours out.
 pub(crate) fn build(
     object: &Object<'_>,
     code: &Code,
     plan: &mut Plan,
-    (site, hole, call): (Node, Hole, Call),
+    (site, hole, body): (Node, Hole, Body),
     frame: Option<(&Frame, &Script, Option<Cfa>)>,
 ) -> Result<()> {
     let section = code.section_of(site);
     let original = object.content(section);
-    let symbol = plan.stub_symbol(object, call.stub);
     let content = plan
         .contents
         .entry(section)
@@ -316,29 +327,27 @@ pub(crate) fn build(
         bytes: Vec::new(),
         pieces: Vec::new(),
         moved_relocs: Vec::new(),
-        stub: call.stub,
         calls: Vec::new(),
         lowered: 0,
     };
     for node in hole.first..=hole.last {
         let addr = code.nodes[node].ip();
-        if call
-            .replaced
-            .as_ref()
-            .is_some_and(|load| load.contains(&node))
-        {
+        let is_replaced = match &body {
+            Body::Call(call) => call.replaced.as_ref().is_some_and(|l| l.contains(&node)),
+            Body::Trap => node > site,
+        };
+        if is_replaced {
             continue;
         }
         assembly.piece(addr);
-        if node != site {
-            assembly.moved(original, node);
-        } else if call.red_zone {
-            assembly.guarded_call(addr);
-        } else {
-            assembly.call();
+        match &body {
+            _ if node != site => assembly.moved(original, node),
+            Body::Call(call) if call.red_zone => assembly.guarded_call(addr, call.stub),
+            Body::Call(call) => assembly.call(call.stub),
+            Body::Trap => assembly.bytes.extend_from_slice(&STORE),
         }
     }
-    if code.next(hole.last).falls {
+    if matches!(body, Body::Call(_)) && code.next(hole.last).falls {
         assembly.piece(hole_end);
         assembly.jump_to(&[0xe9], hole_end);
     }
@@ -353,23 +362,28 @@ pub(crate) fn build(
     hole[0] = 0xe9;
     hole[1..5].copy_from_slice(&jump.to_le_bytes());
 
-    let relocs = plan.relocs.entry(section).or_default();
+    let symbol = match &body {
+        Body::Call(call) => Some(plan.stub_symbol(object, call.stub)),
+        Body::Trap => None,
+    };
+    let relocs = plan.relocs.entry(section);
+    let relocs = relocs.or_insert_with(|| code.relocs_of(section).unwrap_or_default().to_vec());
     for &(old, new) in &assembly.moved_relocs {
         for reloc in relocs.iter_mut().filter(|reloc| reloc.offset == old) {
             reloc.offset = new;
         }
     }
-    for &offset in &assembly.calls {
-        relocs.push(Reloc {
+    relocs.extend(symbol.into_iter().flat_map(|symbol| {
+        let calls = assembly.calls.iter();
+        calls.map(move |&offset| Reloc {
             offset,
             kind: R_X86_64_PLT32,
             symbol,
             addend: -4,
-        });
-    }
+        })
+    }));
     if let Some((frame, script, cfa)) = frame {
         script.describe(object, plan, frame, (start, size), &assembly.pieces, cfa)?;
     }
-    debug_assert!(Op::Syscall == code.nodes[site].code());
     Ok(())
 }

@@ -92,6 +92,30 @@ fn the_report_counts_sites() {
 }
 
 #[test]
+fn the_report_counts_traps() {
+    let dir = scratch();
+    compile(
+        dir.path(),
+        "f",
+        "s",
+        &[],
+        ".type f,@function\nf: test %edi,%edi\njnz 1f\ntest %rdi,%rdi\njz 1f\nhlt\n1: hlt\nret\n.size f,.-f",
+    );
+    let output = command(&["--report", "f.o"], dir.path());
+    let report = text(&output.stdout);
+    for line in [
+        "hlt              2",
+        "     1  a fault at any ring, in place",
+        "     1  a fault at any ring, by trampoline",
+    ] {
+        assert!(
+            report.lines().any(|found| found == line),
+            "{line}: {report}"
+        );
+    }
+}
+
+#[test]
 fn another_prefix_can_be_had() {
     let dir = scratch();
     compile(dir.path(), "f", "s", &[], ".globl f\nf: ret");

@@ -87,6 +87,11 @@ fn signals_interrupt_and_restart() {
 }
 
 #[test]
+fn traps_kill_at_any_ring() {
+    behaves("traps.c", &["-O2"]);
+}
+
+#[test]
 fn files_memory_and_time() {
     behaves("files.c", &["-O2"]);
 }

@@ -9,11 +9,16 @@ use common::*;
 use proptest::prelude::*;
 use symbol_rewriter::{Options, keeps_name, prefixed, unprefixed};
 
-/// A function of random instructions around sites of random kinds.
+/// How many kinds of pieces there are, and which of them are traps.
+const KINDS: u8 = 18;
+const TRAP: u8 = 15;
+const PASSED_TRAP: u8 = 16;
+
+/// A function of random instructions around sites and traps of random kinds.
 fn function(number: usize, pieces: &[u8]) -> String {
     let mut body = String::new();
     for (i, piece) in pieces.iter().enumerate() {
-        let line = match piece % 16 {
+        let line = match piece % KINDS {
             0 => "mov $39,%eax\nsyscall".to_string(),
             1 => "xor %eax,%eax\nsyscall".to_string(),
             2 => "mov %edi,%eax\nsyscall".to_string(),
@@ -29,6 +34,8 @@ fn function(number: usize, pieces: &[u8]) -> String {
             12 => "nop".to_string(),
             13 => "mov $1,%edi".to_string(),
             14 => format!("jmp .L{number}_{i}"),
+            TRAP => "hlt".to_string(),
+            PASSED_TRAP => format!("jnz .L{number}_{i}\nhlt"),
             _ => "add $1,%rbx".to_string(),
         };
         body.push_str(&format!("{line}\n.L{number}_{i}:\n"));
@@ -52,6 +59,18 @@ fn functions() -> impl Strategy<Value = Vec<Vec<u8>>> {
     proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 1..5)
 }
 
+/// The same without traps, which take the relocations of what is never reached with them.
+fn functions_without_traps() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    functions().prop_map(|mut functions| {
+        for piece in functions.iter_mut().flatten() {
+            if matches!(*piece % KINDS, TRAP | PASSED_TRAP) {
+                *piece = 0;
+            }
+        }
+        functions
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -68,7 +87,17 @@ proptest! {
     }
 
     #[test]
-    fn each_rewritten_site_adds_one_relocation_and_loses_none(functions in functions()) {
+    fn every_trap_is_accounted_for(functions in functions()) {
+        let input = assemble(&source(&functions));
+        let done = rewrite_to_calls(&input);
+        let traps = &done.report.traps;
+        prop_assert_eq!(traps.found, disassembly(&input).matches("\thlt").count());
+        prop_assert_eq!(traps.found, traps.in_place + traps.trampoline + traps.one_byte + traps.left.len());
+        prop_assert_eq!(&rewrite(&input).report.traps.left, &traps.left);
+    }
+
+    #[test]
+    fn each_rewritten_site_adds_one_relocation_and_loses_none(functions in functions_without_traps()) {
         let input = assemble(&source(&functions));
         let done = rewrite_to_calls(&input);
         let text = |data: &[u8]| {

@@ -165,7 +165,7 @@ impl Function<'_> {
     fn step(&mut self) {
         let (a, b) = (self.register(), self.register());
         let red = 8 * (1 + self.random.next(15));
-        match self.random.next(20) {
+        match self.random.next(21) {
             0..5 => self.site(),
             5 => self.line(format!("add %{a},%{b}")),
             6 => self.line(format!("xor %{a},%{b}")),
@@ -210,6 +210,14 @@ impl Function<'_> {
                 let label = self.label();
                 self.line(format!(
                     "mov $3,%ecx\n{label}: add %{a},%{b}\ndec %ecx\njnz {label}"
+                ));
+            }
+            20 => {
+                // A trap that is passed by, as those of a heap's checks are, and one behind it that is
+                // not even looked at.
+                let (over, on) = (self.label(), self.label());
+                self.line(format!(
+                    "cmp %{a},%{a}\nje {over}\nhlt\n{over}: jmp {on}\nhlt\njmp {over}\n{on}:"
                 ));
             }
             _ => self.line(format!("neg %{a}")),
@@ -358,6 +366,7 @@ fn random_functions_compute_the_same() {
                 .collect();
             let report = &objects[0].1;
             assert!(report.in_place > 50 && report.trampoline > 50, "{report}");
+            assert!(report.traps.trampoline > 20, "{report}");
             let linked = link(dir.path(), "random", (form, kind), &objects);
             let found = Command::new(linked).output().unwrap();
             let found = String::from_utf8_lossy(&found.stdout).into_owned();

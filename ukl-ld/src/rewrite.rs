@@ -206,6 +206,16 @@ impl Rewriter<'_> {
                 report.left.len()
             ));
         }
+        let traps = &report.traps;
+        if traps.found > 0 {
+            explain.note(format_args!(
+                "{name}: {} hlt, {} a fault at any ring, {} an illegal instruction, {} left",
+                traps.found,
+                traps.in_place + traps.trampoline,
+                traps.one_byte,
+                traps.left.len()
+            ));
+        }
         Ok(rewritten)
     }
 
