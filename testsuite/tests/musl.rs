@@ -25,7 +25,12 @@ use testsuite::tools::patient;
 fn main() -> ExitCode {
     harness::run(
         "musl",
-        &[("archive", archive), ("threads", threads), ("redis", redis)],
+        &[
+            ("archive", archive),
+            ("threads", threads),
+            ("checks", checks),
+            ("redis", redis),
+        ],
     )
 }
 
@@ -97,16 +102,32 @@ fn archive(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// What musl does with system calls that glibc does otherwise, on this machine, at ring 3 and at
-/// ring 0.
+/// What musl does with system calls that glibc does otherwise.
 fn threads(tools: &Tools) -> Result<()> {
-    let program = scratch(tools, "musl-threads")?.join("threads");
+    everywhere(tools, "threads", "2").map(drop)
+}
+
+/// Its checks of the heap and the stack kill the program at ring 0, too.
+fn checks(tools: &Tools) -> Result<()> {
+    let said = everywhere(tools, "checks", "1")?;
+    ensure!(
+        said == "nothing: exit 7\nfreed_twice: signal 11\nnot_from_malloc: signal 11\n\
+                 written_behind: signal 11\nstack_smashed: signal 11\n",
+        "{said}"
+    );
+    Ok(())
+}
+
+/// Runs a program of `musl/` on this machine, at ring 3 and at ring 0, and expects the same of all;
+/// what that is.
+fn everywhere(tools: &Tools, name: &str, cpus: &str) -> Result<String> {
+    let program = scratch(tools, &format!("musl-{name}"))?.join(name);
     let mut compile = Command::new(tools.tool("ukl-cc"));
     compile
         .env("UKL_CC", "musl-gcc")
         .args(["-O2", "-Wall", "-Werror", "-o"])
         .arg(&program)
-        .arg(tools::testsuite().join("musl/threads.c"));
+        .arg(tools::testsuite().join(format!("musl/{name}.c")));
     let said = process::check(&mut compile, patient(Duration::from_secs(60)))?;
     ensure!(said.is_empty());
     let host = process::run(
@@ -117,10 +138,10 @@ fn threads(tools: &Tools) -> Result<()> {
     for (ring, option) in [("3", "--ring3"), ("0", "--no-tty")] {
         let guest = project::run(
             tools,
-            &format!("musl-threads-{ring}.log"),
+            &format!("musl-{name}-{ring}.log"),
             &words(&[
                 &"--cpus",
-                &"2",
+                &cpus,
                 &"-e",
                 &format!("WANT_RING={ring}"),
                 &option,
@@ -133,7 +154,7 @@ fn threads(tools: &Tools) -> Result<()> {
             "ring {ring}: {guest:?}"
         );
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&host.stdout).into_owned())
 }
 
 /// A server with threads that forks while it serves.
