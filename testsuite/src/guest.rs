@@ -13,7 +13,7 @@ use crate::compile::Program;
 use crate::directives::End;
 use crate::directives::Machine;
 use crate::directives::Place;
-use crate::kernel_log;
+use crate::emulation;
 use crate::process;
 use crate::process::Output;
 use crate::tools;
@@ -24,7 +24,7 @@ use crate::verdict::Run;
 pub const BOOT: Duration = Duration::from_secs(60);
 
 /// How often a boot is made again after a fault of the emulation
-/// ([`kernel_log::is_emulations_fault`]).
+/// ([`emulation::has_failed`]).
 const TRIES: u32 = 3;
 
 /// A boot to be made.
@@ -74,9 +74,9 @@ impl Boot<'_> {
     /// is made again.
     pub fn run(&self, tools: &Tools) -> Result<(Output, String)> {
         for _ in 0..TRIES {
-            let (output, log) = self.run_once(tools)?;
-            if !kernel_log::is_emulations_fault(&log) {
-                return Ok((output, log));
+            let done = self.run_once(tools)?;
+            if !emulation::has_failed(&self.log) {
+                return Ok(done);
             }
         }
         self.run_once(tools)

@@ -13,6 +13,7 @@ use libtest_mimic::Arguments;
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
 
+use crate::emulation;
 use crate::project::EmulationsFault;
 use crate::tools::Tools;
 
@@ -44,7 +45,7 @@ pub fn run(suite: &str, tests: &[(&str, Test)]) -> ExitCode {
             })
         })
         .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    emulation::conclude(&libtest_mimic::run(&arguments, trials))
 }
 
 fn failed(error: anyhow::Error) -> Failed {

@@ -45,10 +45,33 @@ pub fn first_complaint<'a>(log: &'a str, also: &[String]) -> Option<&'a str> {
 /// it had long taken out of its own code. The emulation of several CPUs may keep what it has
 /// translated from a byte that another CPU is changing; unpatched kernels die of it as well, and
 /// one emulated by a single thread never does. On real processors such an end would be a bug of
-/// ours.
+/// ours, and so would a breakpoint anywhere but in the kernel's own text.
 pub fn is_emulations_fault(log: &str) -> bool {
+    is_stale_breakpoint(log) && is_emulated()
+}
+
+fn is_stale_breakpoint(log: &str) -> bool {
     let first = first_complaint(log, &[]).map(message);
-    first.is_some_and(|line| line.starts_with("Oops: int3: 0000")) && is_emulated()
+    first.is_some_and(|line| line.starts_with("Oops: int3: 0000"))
+        && place_of_oops(log).is_some_and(is_kernel_text)
+}
+
+/// Where the first thing that a kernel complained about happened, by its own word: what stands behind
+/// `RIP: `.
+pub fn place_of_oops(log: &str) -> Option<&str> {
+    let complaint = first_complaint(log, &[])?;
+    let mut lines = log.lines().skip_while(|line| *line != complaint);
+    lines.find_map(|line| message(line).strip_prefix("RIP: "))
+}
+
+/// Whether a place is in a function of the kernel itself. The kernel names no other addresses than
+/// those of its code; a module's has the module's name behind it, and a program's is a number.
+fn is_kernel_text(place: &str) -> bool {
+    let Some(name) = place.strip_prefix("0010:") else {
+        return false;
+    };
+    let is_symbol = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    is_symbol && name.contains("+0x") && !name.contains(' ')
 }
 
 /// Whether this machine has no virtualisation hardware, so that guests are emulated.
@@ -118,6 +141,44 @@ mod tests {
         assert!(first_complaint(kernel, &[]).is_some());
         assert!(first_complaint("[ 1.0] WARNING: CPU: 0 PID: 1 at x.c:1\r\n", &[]).is_some());
         assert!(first_complaint("[ 1.0] all is well\n", &["is well".into()]).is_some());
+    }
+
+    fn stopped_at(rip: &str) -> String {
+        format!(
+            "[    3.1] boot\n[    3.2] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\r\n\
+             [    3.2] CPU: 1 UID: 0 PID: 70 Comm: x\n[    3.2] RIP: {rip}\r\n\
+             [    3.2] Code: cc\n[    3.2] RIP: 0010:do_idle+0x5/0x10\n"
+        )
+    }
+
+    #[test]
+    fn a_breakpoint_in_the_kernels_text_may_be_a_stale_one() {
+        assert!(is_stale_breakpoint(&stopped_at("0010:do_idle+0x5/0x10")));
+        assert!(is_stale_breakpoint(&stopped_at(
+            "0010:__x64_sys_read+0x5/0x10"
+        )));
+    }
+
+    #[test]
+    fn a_breakpoint_elsewhere_is_not_the_emulations() {
+        for rip in [
+            "0010:0x401136",
+            "0010:0xffffc90000123456",
+            "0033:0x401136",
+            "0010:main+0x5/0x10 [ukl_code]",
+        ] {
+            assert!(!is_stale_breakpoint(&stopped_at(rip)), "{rip}");
+        }
+        assert!(!is_stale_breakpoint("[ 3.2] Oops: int3: 0000 [#1]\n"));
+    }
+
+    #[test]
+    fn another_oops_in_front_is_not_the_emulations() {
+        let log = format!(
+            "[ 3.0] WARNING: CPU: 0\n{}",
+            stopped_at("0010:do_idle+0x5/0x10")
+        );
+        assert!(!is_stale_breakpoint(&log));
     }
 
     #[test]

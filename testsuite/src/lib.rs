@@ -53,6 +53,7 @@
 pub mod batch;
 pub mod compile;
 pub mod directives;
+pub mod emulation;
 pub mod guest;
 pub mod harness;
 pub mod http;

@@ -25,6 +25,7 @@ use anyhow::bail;
 use anyhow::ensure;
 
 use crate::directives::End;
+use crate::emulation;
 use crate::kernel_log;
 use crate::process;
 use crate::tools;
@@ -191,11 +192,11 @@ impl std::error::Error for EmulationsFault {}
 
 /// The kernel had nothing to complain about.
 pub fn healthy(log: &Path) -> Result<()> {
-    let log = fs::read(log).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
-    if kernel_log::is_emulations_fault(&log) {
+    if emulation::has_failed(log) {
         return Err(EmulationsFault.into());
     }
+    let log = fs::read(log).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
     match kernel_log::first_complaint(&log, &[]) {
         Some(complaint) => bail!(
             "the kernel complained:\n{}",

@@ -15,6 +15,7 @@ use testsuite::batch;
 use testsuite::compile::Program;
 use testsuite::directives::Machine;
 use testsuite::directives::Place;
+use testsuite::emulation;
 use testsuite::guest;
 use testsuite::tools::Tools;
 use testsuite::verdict::Run;
@@ -33,7 +34,7 @@ struct Shared {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     match trials(&arguments) {
-        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
+        Ok(trials) => emulation::conclude(&libtest_mimic::run(&arguments, trials)),
         Err(error) => {
             eprintln!("battery: error: {error:#}");
             ExitCode::FAILURE

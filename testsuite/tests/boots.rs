@@ -13,6 +13,7 @@ use libtest_mimic::Failed;
 use libtest_mimic::Trial;
 use testsuite::compile;
 use testsuite::directives::End;
+use testsuite::emulation;
 use testsuite::process;
 use testsuite::process::Output;
 use testsuite::tools::Tools;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
             })
         })
         .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    emulation::conclude(&libtest_mimic::run(&arguments, trials))
 }
 
 /// Runs an image with these options, and these arguments for the program.

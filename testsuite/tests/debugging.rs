@@ -25,7 +25,7 @@ use libtest_mimic::Arguments;
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
 use testsuite::directives::End;
-use testsuite::kernel_log;
+use testsuite::emulation;
 use testsuite::process;
 use testsuite::tools;
 use testsuite::tools::Tools;
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
             })
         })
         .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    emulation::conclude(&libtest_mimic::run(&arguments, trials))
 }
 
 /// Breakpoints by function and by line, arguments, locals, the frames above, and what a function
@@ -325,8 +325,7 @@ fn panics(tools: &Tools) -> Result<()> {
             command.args(["-e", "RUST_BACKTRACE=1"]).arg(&program);
             let output = process::run(command.arg("7"), patient(LIMIT))?;
             tries += 1;
-            let log = fs::read(&log).unwrap_or_default();
-            if tries == TRIES || !kernel_log::is_emulations_fault(&String::from_utf8_lossy(&log)) {
+            if tries == TRIES || !emulation::has_failed(&log) {
                 break output;
             }
         };
@@ -380,7 +379,7 @@ impl<'a> Session<'a> {
     fn run(&self, tools: &Tools, commands: &[impl AsRef<str>]) -> Result<String> {
         for _ in 1..TRIES {
             let (text, log) = self.run_once(tools, commands)?;
-            if !kernel_log::is_emulations_fault(&log) {
+            if !emulation::has_failed(&log) {
                 return text;
             }
         }
@@ -391,7 +390,7 @@ impl<'a> Session<'a> {
         &self,
         tools: &Tools,
         commands: &[impl AsRef<str>],
-    ) -> Result<(Result<String>, String)> {
+    ) -> Result<(Result<String>, PathBuf)> {
         let log = log(tools, self.name)?;
         let _ = fs::remove_file(&log);
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -435,8 +434,7 @@ impl<'a> Session<'a> {
             );
             Ok(text)
         };
-        let log = fs::read(&log).unwrap_or_default();
-        Ok((read(), String::from_utf8_lossy(&log).into_owned()))
+        Ok((read(), log))
     }
 }
 

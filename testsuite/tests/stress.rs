@@ -32,6 +32,7 @@ use testsuite::directives::Directives;
 use testsuite::directives::End;
 use testsuite::directives::Machine;
 use testsuite::directives::Place;
+use testsuite::emulation;
 use testsuite::guest::Boot;
 use testsuite::kernel_log;
 use testsuite::monitor::Monitor;
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
     trials.push(Trial::test("bypass/storms", move || {
         storms(&own, Place::Bypass).map_err(failed)
     }));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    emulation::conclude(&libtest_mimic::run(&arguments, trials))
 }
 
 fn failed(error: anyhow::Error) -> Failed {
