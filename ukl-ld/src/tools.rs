@@ -95,7 +95,7 @@ impl Tools {
         }
         Err(Error::NotInstalled {
             path,
-            target: "tools",
+            target: "layout",
         })
     }
 }
