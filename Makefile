@@ -56,7 +56,8 @@ layout: init kernel
 run: all
 	@mkdir -p target/examples
 	@cp -ru examples/hello target/examples/
-	$(MAKE) --no-print-directory -C target/examples/hello CC=$(CURDIR)/$(bin)/ukl-cc
+	@# Always anew: the tools may be others than those of the last time.
+	$(MAKE) --no-print-directory -B -C target/examples/hello CC=$(CURDIR)/$(bin)/ukl-cc
 	$(bin)/ukl-run target/examples/hello/hello
 
 # The tests need more: other compilers and build systems, debuggers, clients of servers.

@@ -1,0 +1,157 @@
+//! What the README says to type first: `make run`, `make install`, `KERNEL_TARBALL=`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use anyhow::ensure;
+use testsuite::directives::End;
+use testsuite::harness;
+use testsuite::harness::scratch;
+use testsuite::process;
+use testsuite::tools;
+use testsuite::tools::Tools;
+use testsuite::tools::patient;
+
+/// All is built before a test runs, so nothing here takes long.
+const LIMIT: Duration = Duration::from_secs(300);
+
+const GREETING: &str = "Hello from an unmodified C program at ring 0!\n";
+
+fn main() -> ExitCode {
+    harness::run(
+        "make",
+        &[
+            ("run", run),
+            ("install", install),
+            ("no_tarball", no_tarball),
+        ],
+    )
+}
+
+/// The project's own make, as a user calls it: not as part of the make or the cargo around the tests.
+fn make(words: &[&str]) -> Command {
+    let mut command = Command::new("make");
+    command
+        .arg("-C")
+        .arg(tools::workspace())
+        .arg("--no-print-directory");
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let is_cargos = text.starts_with("CARGO") && text != "CARGO_HOME";
+        let is_makes = matches!(
+            &*text,
+            "MAKEFLAGS" | "MFLAGS" | "MAKELEVEL" | "MAKEOVERRIDES"
+        );
+        if is_cargos || is_makes || text.starts_with("UKL_") {
+            command.env_remove(&name);
+        }
+    }
+    command.args(words);
+    command
+}
+
+/// The example prints its greeting, and that it ran at ring 0.
+fn run(_: &Tools) -> Result<()> {
+    let said = process::check(&mut make(&["run"]), patient(LIMIT))?;
+    let said = String::from_utf8_lossy(&said);
+    ensure!(said.ends_with(GREETING), "{said}");
+    Ok(())
+}
+
+/// What was installed links and boots a program on its own.
+fn install(tools: &Tools) -> Result<()> {
+    let dir = scratch(tools, "make-install")?;
+    let prefix = "/opt/ukl";
+    process::check(
+        &mut make(&[
+            "install",
+            &format!("PREFIX={prefix}"),
+            &format!("DESTDIR={}", dir.display()),
+        ]),
+        patient(LIMIT),
+    )?;
+    let installed = dir.join("opt/ukl");
+    for file in ["bin/symbol-rewriter", "share/ukl/toolchain.cmake"] {
+        ensure!(installed.join(file).is_file(), "{file} is not installed");
+    }
+    // Nothing is where DESTDIR does not lead to, and nothing refers to where it was built.
+    let top: Vec<_> = fs::read_dir(&dir)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<Result<_>>()?;
+    ensure!(top == ["opt"], "{top:?}");
+    let links = process::check(
+        Command::new("find")
+            .arg(&dir)
+            .args(["-type", "l", "-printf", "%l\n"]),
+        patient(LIMIT),
+    )?;
+    let links = String::from_utf8_lossy(&links);
+    ensure!(!links.lines().any(|link| link.starts_with('/')), "{links}");
+
+    let work = dir.join("work");
+    fs::create_dir(&work)?;
+    fs::copy(
+        tools::workspace().join("examples/hello/hello.c"),
+        work.join("hello.c"),
+    )?;
+    let link = || in_path(&installed, &work, "ukl-cc -O2 hello.c -o hello");
+    // Whose linker it is: one that finds all that it needs beside itself, and nothing elsewhere.
+    let away = work.join("init");
+    let init = installed.join("lib/ukl/init");
+    fs::rename(&init, &away)?;
+    let output = process::run(&mut link(), patient(LIMIT))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.end != Some(End::Exit(0))
+            && said.contains("/opt/ukl/bin/../lib/ukl/init is missing"),
+        "without its init: {said}"
+    );
+    fs::rename(&away, &init)?;
+    process::check(&mut link(), patient(LIMIT))?;
+    let ran = process::run(
+        &mut in_path(&installed, &work, "ukl-run --timeout 200 hello"),
+        patient(LIMIT),
+    )?;
+    ensure!(
+        ran.end == Some(End::Exit(0)) && ran.stdout == GREETING.as_bytes(),
+        "{ran:?}"
+    );
+    fs::remove_dir_all(&dir)?;
+    Ok(())
+}
+
+/// A command, its words split at blanks, found in `PATH`, where only what was installed and the
+/// system's own are.
+fn in_path(installed: &Path, dir: &Path, words: &str) -> Command {
+    let mut command = Command::new("env");
+    command
+        .arg(format!("PATH={}/bin:/usr/bin:/bin", installed.display()))
+        .args(words.split(' '))
+        .current_dir(dir);
+    for name in ["UKL_LIBDIR", "UKL_FLAGS", "UKL_IMAGE", "UKL_CC", "UKL_BIN"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A tarball that is not there is named, and the kernel that was built stays in use.
+fn no_tarball(_: &Tools) -> Result<()> {
+    let kernel = tools::workspace().join("target/lib/ukl/kernel");
+    let before = fs::read_link(&kernel)?;
+    let output = process::run(
+        &mut make(&["kernel", "KERNEL_TARBALL=/no/such/linux-6.12.tar.xz"]),
+        patient(LIMIT),
+    )?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.end == Some(End::Exit(2)), "{output:?}");
+    ensure!(
+        said.contains("kernel: error: /no/such/linux-6.12.tar.xz: not there"),
+        "{said}"
+    );
+    ensure!(fs::read_link(&kernel)? == before);
+    Ok(())
+}
