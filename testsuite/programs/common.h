@@ -118,6 +118,11 @@ static inline void expect_signal(pid_t pid, int sig) {
     CHECK_EQ(WTERMSIG(status), sig);
 }
 
+// Whether the stress test runs this, with everything short.
+static inline int in_storm(void) {
+    return getenv("UKL_STORM") != NULL;
+}
+
 // Pins the calling thread.
 static inline void pin(int cpu) {
     cpu_set_t set;

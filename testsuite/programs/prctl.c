@@ -29,9 +29,7 @@ int main(void) {
         unsigned long gs = 0;
         CHECK(syscall(SYS_arch_prctl, ARCH_GET_GS, &gs) == 0 && gs == 0x100000);
     } else {
-        CHECK_EQ(r, -1);
-        CHECK(errno == EPERM || errno == EINVAL || errno == EOPNOTSUPP);
-        fprintf(stderr, "ARCH_SET_GS at ring 0: errno %d\n", errno);
+        CHECK(r == -1 && errno == EPERM);
     }
     for (int i = 0; i < 1000; i++) CHECK(getppid() >= 0);
     puts("gs as it should");

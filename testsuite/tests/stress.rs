@@ -128,6 +128,7 @@ fn storms(tools: &Tools, place: Place) -> Result<()> {
     let env = [
         format!("UKL_EXPECT_RING={}", place.ring()),
         format!("UKL_HELPERS={GUEST_HELPERS}"),
+        "UKL_STORM=1".to_owned(),
     ];
     let boot = Boot {
         image: &image,

@@ -106,7 +106,10 @@ pub fn rewrite_file(form: Form, input: &Path, output: &Path) -> Report {
 /// The path of a file that comes with the compiler.
 pub fn compiler_file(name: &str) -> PathBuf {
     let path = stdout(Command::new("gcc").arg(format!("-print-file-name={name}")));
-    PathBuf::from(path.trim())
+    let path = PathBuf::from(path.trim());
+    // What the compiler does not find it answers with the name of.
+    assert!(path.is_absolute(), "the compiler has no {name}");
+    path
 }
 
 /// How the stubs of a test program go about a call.
@@ -210,14 +213,25 @@ pub struct Libraries {
 }
 
 pub const CRT: [&str; 5] = ["crt1.o", "crti.o", "crtbeginT.o", "crtend.o", "crtn.o"];
-pub const LIBS: [&str; 6] = [
-    "libc.a",
-    "libgcc.a",
-    "libgcc_eh.a",
-    "libstdc++.a",
-    "libm-2.36.a",
-    "libmvec.a",
-];
+
+/// The names of the static libraries.
+pub fn libs() -> Vec<String> {
+    let libc = compiler_file("libc.a");
+    // libm.a names this one, whose name has the C library's version in it.
+    let libm = std::fs::read_dir(libc.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap_or_default())
+        .find(|name| name.starts_with("libm-") && name.ends_with(".a"))
+        .unwrap_or_else(|| panic!("no libm-*.a beside {}", libc.display()));
+    let others = [
+        "libc.a",
+        "libgcc.a",
+        "libgcc_eh.a",
+        "libstdc++.a",
+        "libmvec.a",
+    ];
+    others.map(String::from).into_iter().chain([libm]).collect()
+}
 
 pub fn libraries(form: Form) -> &'static Libraries {
     static LIBRARIES: [OnceLock<Libraries>; 2] = [OnceLock::new(), OnceLock::new()];
@@ -227,15 +241,12 @@ pub fn libraries(form: Form) -> &'static Libraries {
         std::fs::create_dir_all(&dir).unwrap();
         let mut stubs = BTreeSet::new();
         let mut libc = Report::default();
-        for name in CRT.into_iter().chain(LIBS) {
-            let input = compiler_file(name);
-            if input.components().count() < 2 {
-                continue;
-            }
+        for name in CRT.map(String::from).into_iter().chain(libs()) {
+            let input = compiler_file(&name);
             // Other tests may be reading what they have put there.
             let new = dir.join(format!("{name}.{}", std::process::id()));
             let report = rewrite_file(form, &input, &new);
-            std::fs::rename(new, dir.join(name)).unwrap();
+            std::fs::rename(new, dir.join(&name)).unwrap();
             stubs.extend(&report.stubs);
             if name == "libc.a" {
                 libc = report;
@@ -280,9 +291,7 @@ pub fn link(
     }
     ld.args(objects.iter().map(|(path, _)| path));
     ld.arg("--start-group");
-    for name in LIBS.iter().filter(|name| libraries.path(name).exists()) {
-        ld.arg(libraries.path(name));
-    }
+    ld.args(libs().iter().map(|name| libraries.path(name)));
     ld.arg("--end-group")
         .arg(libraries.path(CRT[3]))
         .arg(libraries.path(CRT[4]));
