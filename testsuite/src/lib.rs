@@ -52,6 +52,7 @@
 
 pub mod batch;
 pub mod compile;
+pub mod debugger;
 pub mod directives;
 pub mod emulation;
 pub mod guest;

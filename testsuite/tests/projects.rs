@@ -1,6 +1,8 @@
 //! Untouched projects, built with `ukl-cc` as their compiler and run in guests: redis with make,
-//! gawk with autoconf, zstd with CMake, lighttpd with meson.
+//! gawk with autoconf, zstd with CMake, lighttpd with meson. None of them says at which ring it is,
+//! so gdb looks at each in a function that it works in.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use anyhow::ensure;
+use testsuite::debugger;
 use testsuite::directives::End;
 use testsuite::harness;
 use testsuite::harness::scratch;
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
 
 fn redis_libc(tools: &Tools) -> Result<()> {
     let dir = project::REDIS.build(tools)?;
+    let image = dir.join("src/redis-server.ukl");
+    at_ring0(tools, "redis", "aeMain", &words(&[&image]))?;
     serve_redis(tools, &dir, "redis-libc")?;
     keep_everything(tools, &dir, "redis-aof")
 }
@@ -61,6 +66,13 @@ fn redis_jemalloc(tools: &Tools) -> Result<()> {
         redis.contains("mem_allocator:jemalloc"),
         "this is not jemalloc:\n{redis}"
     );
+    keep_everything(tools, &dir, "redis-jemalloc-aof")
+}
+
+/// The program that `words` start is at ring 0 when it comes to one of its functions.
+fn at_ring0(tools: &Tools, name: &str, function: &str, words: &[&OsStr]) -> Result<()> {
+    let ring = debugger::ring_at(tools, name, function, words)?;
+    ensure!(ring == 0, "{name} runs at ring {ring}");
     Ok(())
 }
 
@@ -98,27 +110,28 @@ fn serve_redis(tools: &Tools, dir: &Path, name: &str) -> Result<String> {
     };
     ensure!(cli(&["SET", "greeting", "hello"])? == b"OK\n");
     ensure!(cli(&["GET", "greeting"])? == b"hello\n");
-    // Few clients: QEMU's user networking, not the guest, loses packets of many.
-    let mut benchmark = Command::new(dir.join("src/redis-benchmark"));
-    benchmark.args([
-        "-p",
-        &port,
-        "-t",
-        "ping,set,get,incr,lpush",
-        "-n",
-        "500",
-        "-c",
-        "4",
-        "--csv",
-    ]);
-    let report = process::check(&mut benchmark, patient(Duration::from_secs(300)))?;
-    let report = String::from_utf8_lossy(&report);
+    let benchmark = |tests: &str, requests: &str, clients: &str| -> Result<String> {
+        let mut command = Command::new(dir.join("src/redis-benchmark"));
+        command.args([
+            "-p", &port, "-t", tests, "-n", requests, "-c", clients, "--csv",
+        ]);
+        let report = process::check(&mut command, patient(Duration::from_secs(300)))?;
+        Ok(String::from_utf8_lossy(&report).into_owned())
+    };
+    let report = benchmark("ping,set,get,incr,lpush", "500", "4")?;
     ensure!(
         ["SET", "GET", "INCR", "LPUSH"]
             .iter()
             .all(|test| report.contains(&format!("\"{test}\","))),
         "redis-benchmark reports\n{report}"
     );
+    redis.command(&["CONFIG", "RESETSTAT"])?;
+    benchmark("set,get", "5000", "20")?;
+    // It has answered all of them, whatever the client reports.
+    let stats = redis.command(&["INFO", "commandstats"])?;
+    for call in ["cmdstat_set:calls=5000,", "cmdstat_get:calls=5000,"] {
+        ensure!(stats.contains(call), "no {call} in\n{stats}");
+    }
     copy_on_write(&mut redis, &server)?;
     let checker = process::check(
         Command::new(dir.join("src/redis-check-rdb")).arg(data.join("dump.rdb")),
@@ -253,6 +266,20 @@ fn gawk(tools: &Tools) -> Result<()> {
     }
     .build(tools)?;
     let image = dir.join("gawk.ukl");
+    at_ring0(
+        tools,
+        "gawk",
+        "do_print",
+        &words(&[&image, &"BEGIN { print 1 }"]),
+    )?;
+    // That look tells the rings apart.
+    let ring = debugger::ring_at(
+        tools,
+        "gawk-ring3",
+        "do_print",
+        &words(&[&"--ring3", &image, &"BEGIN { print 1 }"]),
+    )?;
+    ensure!(ring == 3, "with --ring3 gawk runs at ring {ring}");
     let data = scratch(tools, "gawk")?;
     let text: String = (1..=5000)
         .map(|i| format!("{i} {} word{}\n", i * i, i % 97))
@@ -270,11 +297,22 @@ fn gawk(tools: &Tools) -> Result<()> {
         on_host.end == Some(End::Exit(7)),
         "gawk on this machine: {on_host:?}"
     );
-    for (input, place) in [(text.as_bytes(), "-"), (b"".as_slice(), "/data/numbers")] {
+    for (transition, input, place) in [
+        ("bypass", text.as_bytes(), "-"),
+        ("bypass", b"".as_slice(), "/data/numbers"),
+        ("base", b"".as_slice(), "/data/numbers"),
+    ] {
         let in_guest = project::run(
             tools,
             "gawk.log",
-            &words(&[&"-v", &volume(&data), &image, &program, &place]),
+            &words(&[
+                &format!("--transition={transition}"),
+                &"-v",
+                &volume(&data),
+                &image,
+                &program,
+                &place,
+            ]),
             input,
         )?;
         ensure!(
@@ -316,6 +354,12 @@ fn zstd(tools: &Tools) -> Result<()> {
     }
     .build(tools)?;
     let image = dir.join("out/programs/zstd.ukl");
+    at_ring0(
+        tools,
+        "zstd",
+        "ZSTD_createCCtx",
+        &words(&[&image, &"-b1", &"-i0"]),
+    )?;
     let data = scratch(tools, "zstd")?;
     let mut text = Vec::new();
     let mut seed = 1u32;
@@ -401,6 +445,19 @@ fn lighttpd(tools: &Tools) -> Result<()> {
          index-file.names = ( \"page.html\" )\nmimetype.assign = ( \".html\" => \"text/html\" )\n",
     )?;
     let image = dir.join("out/src/lighttpd.ukl");
+    at_ring0(
+        tools,
+        "lighttpd",
+        "network_init",
+        &words(&[
+            &"-v",
+            &volume(&data),
+            &image,
+            &"-D",
+            &"-f",
+            &"/data/lighttpd.conf",
+        ]),
+    )?;
     let mut server = Server::start(
         tools,
         "lighttpd.log",
