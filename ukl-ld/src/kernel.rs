@@ -7,6 +7,7 @@ use std::path::Path;
 use object::Endianness;
 use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSymbol as _};
+use symbol_rewriter::Input;
 
 use crate::error::At;
 use crate::error::Error;
@@ -62,7 +63,7 @@ impl Kernel {
             path: vmlinux.clone(),
             what,
         };
-        let data = fs::read(&vmlinux).at(&vmlinux)?;
+        let data = Input::read(&vmlinux).at(&vmlinux)?;
         let file =
             ElfFile64::<Endianness>::parse(&*data).map_err(|error| wrong(error.to_string()))?;
         let list = archive.join("syscalls");
@@ -72,18 +73,18 @@ impl Kernel {
         })?;
         let functions: Vec<(u32, usize, &str)> = list.lines().filter_map(parse_call).collect();
 
-        let mut wanted: HashMap<&str, Option<u64>> =
-            NAMES.iter().map(|&name| (name, None)).collect();
-        wanted.extend(functions.iter().map(|&(_, _, name)| (name, None)));
+        let mut wanted: HashMap<&[u8], Option<u64>> =
+            NAMES.iter().map(|name| (name.as_bytes(), None)).collect();
+        wanted.extend(functions.iter().map(|(.., name)| (name.as_bytes(), None)));
         for symbol in file.symbols() {
-            if let Ok(name) = symbol.name()
+            if let Ok(name) = symbol.name_bytes()
                 && let Some(address) = wanted.get_mut(name)
             {
                 *address = Some(symbol.address());
             }
         }
         let find = |name: &str| {
-            let address = wanted.get(name).copied().flatten();
+            let address = wanted.get(name.as_bytes()).copied().flatten();
             address.ok_or_else(|| wrong(format!("has no {name}")))
         };
         let mut calls = HashMap::new();

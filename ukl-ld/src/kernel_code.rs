@@ -26,6 +26,7 @@ use object::read::elf::ElfFile64;
 use object::read::elf::FileHeader;
 use object::read::elf::SectionHeader;
 use object::read::elf::Sym;
+use symbol_rewriter::Input;
 
 use crate::args::Args;
 use crate::args::Kind;
@@ -75,7 +76,9 @@ impl KernelCode {
         for path in args.inputs() {
             let path = Path::new(path);
             // The host link has the word on what cannot be read.
-            let Ok(data) = fs::read(path) else { continue };
+            let Ok(data) = Input::read(path) else {
+                continue;
+            };
             shortcuts |= memmem::find(&data, SHORTCUT).is_some();
             if memmem::find(&data, MARK).is_none() {
                 continue;

@@ -9,9 +9,12 @@
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::process::ExitStatus;
+use std::thread;
 
 pub mod args;
 pub mod cache;
@@ -54,6 +57,7 @@ use error::Result;
 use explain::Explain;
 use host::Host;
 use host::exit_code;
+use image::ImageError;
 use image::ImageSpec;
 use kernel::Kernel;
 use kernel_code::KernelCode;
@@ -141,11 +145,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     }
 
     interrupt::catch();
-    let status = Host::new(&tools, &words)?.run()?;
-    explain.phase(
-        "host",
-        format_args!("{} -> {}", tools.host_ld.display(), output.display()),
-    );
+    // What is to be known of the kernel is read meanwhile.
+    let (status, archive) = thread::scope(|scope| -> Result<_> {
+        let archive = scope.spawn(|| Archive::read(&own, &tools, image.is_some()));
+        let status = Host::new(&tools, &words)?.run()?;
+        explain.phase(
+            "host",
+            format_args!("{} -> {}", tools.host_ld.display(), output.display()),
+        );
+        let archive = archive.join();
+        Ok((status, archive.unwrap_or_else(|why| resume_unwind(why))))
+    })?;
     let made = if status.success() {
         let uplifted = uplifted.as_deref();
         let place = Place {
@@ -154,7 +164,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
             image: image.as_deref(),
             passing: mode::passing(&output, &around),
         };
-        build(&args, &own, &tools, code.as_ref(), &place, &mut explain)
+        archive.and_then(|archive| {
+            build(
+                &args,
+                &own,
+                &tools,
+                archive,
+                code.as_ref(),
+                &place,
+                &mut explain,
+            )
+        })
     } else {
         Ok(())
     };
@@ -174,6 +194,33 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     }
     explain.end();
     made.map(|()| 0)
+}
+
+/// What there is to know of the kernel archive. Nothing where only the ring-3 variant is wanted,
+/// which never gets to the kernel's entry.
+struct Archive {
+    dir: Option<PathBuf>,
+    symbols: Kernel,
+    /// For the image.
+    base: Option<Result<image::Base, ImageError>>,
+}
+
+impl Archive {
+    fn read(own: &Own, tools: &Tools, image: bool) -> Result<Archive> {
+        if !image && own.program.is_none() {
+            return Ok(Archive {
+                dir: None,
+                symbols: Kernel::none(),
+                base: None,
+            });
+        }
+        let dir = tools.kernel(own.kernel.as_deref())?;
+        Ok(Archive {
+            symbols: Kernel::read(&dir)?,
+            base: image.then(|| image::Base::read(&dir)),
+            dir: Some(dir),
+        })
+    }
 }
 
 /// Where the products go.
@@ -211,6 +258,7 @@ fn build(
     args: &Args,
     own: &Own,
     tools: &Tools,
+    archive: Archive,
     code: Option<&KernelCode>,
     place: &Place<'_>,
     explain: &mut Explain,
@@ -221,16 +269,8 @@ fn build(
         ..Default::default()
     };
     let ld = tools.image_ld()?;
-    // The ring-3 variant never gets to the kernel's entry.
-    let kernel = match image.is_some() || own.program.is_some() {
-        true => Some(tools.kernel(own.kernel.as_deref())?),
-        false => None,
-    };
     let init = image.map(|_| tools.init()).transpose()?;
-    let symbols = match &kernel {
-        Some(kernel) => Kernel::read(kernel)?,
-        None => Kernel::none(),
-    };
+    let symbols = archive.symbols;
     explain.phase("kernel", format_args!("entry = {:#x}", symbols.entry));
 
     let base = std::env::temp_dir();
@@ -267,7 +307,7 @@ fn build(
     let rewritten = rewriter.all(&inputs.items, explain)?;
     explain.phase("rewrite", format_args!("{} stubs", rewritten.stubs.len()));
 
-    let calls = match (code, &kernel) {
+    let calls = match (code, &archive.dir) {
         (Some(code), Some(kernel)) => {
             let module = code.module(&ld, kernel)?;
             let mut calls = kernel_calls::make(&module, &symbols, &options)?;
@@ -323,9 +363,8 @@ fn build(
         }
         place.write(&path, &ring3, own::RING3, 0o755)?;
     }
-    if let (Some(image), Some(kernel), Some(init)) = (image, kernel, init) {
+    if let (Some(image), Some(base), Some(init)) = (image, archive.base, init) {
         let spec = ImageSpec {
-            kernel,
             init,
             program,
             name,
@@ -335,7 +374,8 @@ fn build(
             cmdline: own.cmdline.clone(),
             policy: own.policy.clone(),
         };
-        let made = image::make(&spec).map_err(|source| Error::Image {
+        let made = base.and_then(|base| base.image(&spec));
+        let made = made.map_err(|source| Error::Image {
             output: output.to_owned(),
             source,
         })?;

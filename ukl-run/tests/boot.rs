@@ -42,8 +42,7 @@ fn make_image() -> Result<PathBuf, Box<dyn std::error::Error>> {
     let libdir = std::env::var_os("UKL_LIBDIR")
         .map_or_else(|| here.join("../target/lib/ukl"), PathBuf::from);
     let path = there.join("probe.ukl");
-    let image = image::make(&image::ImageSpec {
-        kernel: libdir.join("kernel"),
+    let spec = image::ImageSpec {
         init: libdir.join("init"),
         program: fs::read(&program)?,
         name: "probe".into(),
@@ -52,8 +51,8 @@ fn make_image() -> Result<PathBuf, Box<dyn std::error::Error>> {
         add: vec![(here.join("tests/probe.c"), "/added/probe.c".into())],
         cmdline: None,
         policy: Vec::new(),
-    })?;
-    fs::write(&path, image)?;
+    };
+    fs::write(&path, image::make(&libdir.join("kernel"), &spec)?)?;
     Ok(path)
 }
 

@@ -33,11 +33,9 @@ pub struct StubTable {
     pub count: u64,
 }
 
-/// All that goes into one image.
+/// All that goes into one image, but for the kernel.
 #[derive(Debug, Clone)]
 pub struct ImageSpec {
-    /// The kernel archive, a directory.
-    pub kernel: PathBuf,
     /// The guest's init, a static ELF.
     pub init: PathBuf,
     /// The linked program.
@@ -128,13 +126,36 @@ impl ImageError {
     }
 }
 
-/// Makes the image.
-pub fn make(spec: &ImageSpec) -> Result<Vec<u8>, ImageError> {
-    let archive = bzimage::KernelArchive::open(&spec.kernel)?;
-    let files = guest_files(spec)?.write();
-    let payload = vmlinux::Vmlinux::parse(&archive.vmlinux_path(), archive.vmlinux()?)?
-        .with_initramfs(&files, archive.load_address(), spec.cmdline.as_deref())?;
-    archive.bzimage(&payload)
+/// Makes an image with the kernel archive in this directory.
+pub fn make(kernel: &Path, spec: &ImageSpec) -> Result<Vec<u8>, ImageError> {
+    Base::read(kernel)?.image(spec)
+}
+
+/// What an image has of the kernel, which can be read before there is a program.
+#[derive(Debug)]
+pub struct Base {
+    archive: bzimage::KernelArchive,
+    vmlinux: vmlinux::Vmlinux,
+}
+
+impl Base {
+    /// Reads it from a kernel archive.
+    pub fn read(dir: &Path) -> Result<Base, ImageError> {
+        let archive = bzimage::KernelArchive::open(dir)?;
+        let vmlinux = vmlinux::Vmlinux::parse(&archive.vmlinux_path(), archive.vmlinux()?)?;
+        Ok(Base { archive, vmlinux })
+    }
+
+    /// Makes the image.
+    pub fn image(self, spec: &ImageSpec) -> Result<Vec<u8>, ImageError> {
+        let files = guest_files(spec)?.write();
+        let payload = self.vmlinux.with_initramfs(
+            &files,
+            self.archive.load_address(),
+            spec.cmdline.as_deref(),
+        )?;
+        self.archive.bzimage(&payload)
+    }
 }
 
 /// The guest's root file system.
@@ -225,7 +246,6 @@ mod tests {
         let init = dir.join("init");
         std::fs::write(&init, b"\x7fELF init").unwrap();
         ImageSpec {
-            kernel: dir.to_path_buf(),
             init,
             program: b"\x7fELF program".to_vec(),
             name: "hello".into(),
@@ -294,7 +314,7 @@ mod tests {
     #[test]
     fn a_missing_archive_says_how_to_make_it() {
         let dir = tempfile::tempdir().unwrap();
-        let error = make(&spec(dir.path())).unwrap_err().to_string();
+        let error = make(dir.path(), &spec(dir.path())).unwrap_err().to_string();
         assert!(error.contains("make kernel"), "{error}");
     }
 
