@@ -2,7 +2,7 @@
 //!
 //! Both sides of a comparison run in turn, so that whatever else the machine does hits them alike.
 //! A number is the median of its runs. Links are warm: the libraries' rewritten forms are in the
-//! cache.
+//! cache. The exit status tells whether all is as wanted.
 //!
 //! `UKL_BENCH_RUNS` says how often each side runs, 15 times if not set.
 
@@ -26,9 +26,15 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 const HELLO: &str = "#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n";
 
+const RUST_HELLO: &str = "fn main() { println!(\"hello\") }\n";
+
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(missed) if missed.is_empty() => ExitCode::SUCCESS,
+        Ok(missed) => {
+            eprintln!("bench-tools: not as wanted: {}", missed.join(", "));
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("bench-tools: error: {error:#}");
             ExitCode::FAILURE
@@ -36,126 +42,203 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
+/// Measures everything. Returns the names of what was not as wanted.
+fn run() -> Result<Vec<String>> {
     let tools = Tools::find()?;
     let dir = tools.out.join("bench");
     fs::create_dir_all(&dir)?;
     let runs = std::env::var("UKL_BENCH_RUNS").ok();
     let runs = runs.and_then(|runs| runs.parse().ok()).unwrap_or(15);
+    let mut bench = Bench {
+        tools,
+        dir,
+        runs,
+        missed: Vec::new(),
+    };
 
     println!(
         "{:<38} {:>10} {:>10}   {:>17}   wanted",
-        "median of ".to_owned() + &format!("{runs} runs"),
+        format!("median of {runs} runs"),
         "host's",
         "UKL's",
         "compared"
     );
     let libc = said("cc", &["-print-file-name=libc.a"])?;
-    rewriting(&tools, &dir, runs, "libc.a", &[libc.into()])?;
+    bench.rewriting("libc.a", &[libc.into()])?;
     let rlibs = rlibs()?;
     let name = format!("libstd's {} rlibs", rlibs.len());
-    rewriting(&tools, &dir, runs, &name, &rlibs)?;
-
-    let source = dir.join("hello.c");
-    fs::write(&source, HELLO)?;
-    let object = dir.join("hello.o");
-    let mut compile = Command::new("cc");
-    process::check(
-        compile.args(["-O2", "-c", "-o"]).arg(&object).arg(&source),
-        LIMIT,
-    )?;
-    let words = vec![object.display().to_string()];
-    linking(&tools, &dir, runs, "hello", &dir, &words, 0.5)?;
-
-    let redis = project::REDIS.build(&tools)?.join("src");
-    let words = link_of_redis(&redis)?;
-    linking(&tools, &dir, runs, "redis-server", &redis, &words, 1.0)
+    bench.rewriting(&name, &rlibs)?;
+    bench.hello()?;
+    bench.rust_hello()?;
+    bench.redis()?;
+    Ok(bench.missed)
 }
 
-/// `symbol-rewriter` against `objcopy --prefix-symbols`, which leaves the system calls alone.
-fn rewriting(tools: &Tools, dir: &Path, runs: usize, name: &str, files: &[PathBuf]) -> Result<()> {
-    let output = dir.join("rewritten.a");
-    let all = |command: &dyn Fn(&Path) -> Command| -> Result<Duration> {
-        let mut whole = Duration::ZERO;
-        for file in files {
-            // Both write beside and rename; over an old file a file system makes that wait.
-            let _ = fs::remove_file(&output);
-            whole += time(&mut command(file))?;
+/// One of the commands that are compared.
+type Timed<'t> = &'t dyn Fn() -> Result<Duration>;
+
+struct Bench {
+    tools: Tools,
+    /// Where products go.
+    dir: PathBuf,
+    /// How often each side runs.
+    runs: usize,
+    /// The names of what was not as wanted.
+    missed: Vec<String>,
+}
+
+impl Bench {
+    /// `symbol-rewriter` against `objcopy --prefix-symbols`, which leaves the system calls alone:
+    /// as `ukl-ld` has it rewrite them, and in the simpler form.
+    fn rewriting(&mut self, name: &str, files: &[PathBuf]) -> Result<()> {
+        const WANTED: f64 = 5.0;
+        let output = self.dir.join("rewritten.a");
+        let all = |command: &dyn Fn(&Path) -> Command| -> Result<Duration> {
+            let mut whole = Duration::ZERO;
+            for file in files {
+                // Both write beside and rename; over an old file a file system makes that wait.
+                let _ = fs::remove_file(&output);
+                whole += time(&mut command(file))?;
+            }
+            Ok(whole)
+        };
+        let objcopy = |file: &Path| {
+            let mut command = Command::new("objcopy");
+            command.arg("--prefix-symbols=_ukl_").arg(file).arg(&output);
+            command
+        };
+        let skipping = |file: &Path| {
+            let mut command = Command::new(self.tools.tool("symbol-rewriter"));
+            command.arg("-o").arg(&output).arg(file);
+            command
+        };
+        let calling = |file: &Path| {
+            let mut command = skipping(file);
+            command.arg("--call-form");
+            command
+        };
+        let [host, call, skip] = medians(
+            self.runs,
+            [&|| all(&objcopy), &|| all(&calling), &|| all(&skipping)],
+        )?;
+        for (form, ours, wanted) in [("", call, Some(WANTED)), (", skip form", skip, None)] {
+            let times = host / ours;
+            let met = wanted.is_none_or(|wanted| times >= wanted);
+            let wanted = wanted.map_or_else(String::new, |wanted| format!("{wanted} times"));
+            let compared = format!("{times:.1} times as fast");
+            self.report(
+                &format!("{name}{form}"),
+                [host, ours],
+                &compared,
+                &wanted,
+                met,
+            );
         }
-        Ok(whole)
-    };
-    let (host, ours) = medians(
-        runs,
-        || {
-            all(&|file| {
-                let mut command = Command::new("objcopy");
-                command.arg("--prefix-symbols=_ukl_").arg(file).arg(&output);
-                command
-            })
-        },
-        || {
-            all(&|file| {
-                let mut command = Command::new(tools.tool("symbol-rewriter"));
-                command.arg("-o").arg(&output).arg(file);
-                command
-            })
-        },
-    )?;
-    let compared = format!("{:.1} times as fast", host / ours);
-    report(name, host, ours, &compared, "5 times");
-    Ok(())
-}
-
-/// A link that makes an image too against the one that does not.
-fn linking(
-    tools: &Tools,
-    dir: &Path,
-    runs: usize,
-    name: &str,
-    cwd: &Path,
-    words: &[String],
-    wanted: f64,
-) -> Result<()> {
-    let output = dir.join(name);
-    let image = dir.join(format!("{name}.ukl"));
-    let link = |compiler: &Path| -> Result<Duration> {
-        let _ = fs::remove_file(&output);
-        let _ = fs::remove_file(&image);
-        let mut command = Command::new(compiler);
-        command.current_dir(cwd).args(words).arg("-o").arg(&output);
-        time(command.env_remove("UKL_FLAGS").env("UKL_IMAGE", "1"))
-    };
-    let ukl_cc = fs::canonicalize(tools.tool("ukl-cc"))?;
-    // It fills the cache.
-    link(&ukl_cc)?;
-    ensure!(image.exists(), "{}: was not made", image.display());
-    let (host, ours) = medians(runs, || link(Path::new("cc")), || link(&ukl_cc))?;
-    let compared = format!("{:+.3} s", ours - host);
-    let wanted = format!("at most {wanted:+.1} s");
-    report(&format!("link of {name}"), host, ours, &compared, &wanted);
-    Ok(())
-}
-
-fn report(name: &str, host: f64, ours: f64, compared: &str, wanted: &str) {
-    println!("{name:<38} {host:>8.4} s {ours:>8.4} s   {compared:>17}   {wanted}");
-}
-
-/// Runs both in turn and returns the median of each, in seconds.
-fn medians(
-    runs: usize,
-    host: impl Fn() -> Result<Duration>,
-    ours: impl Fn() -> Result<Duration>,
-) -> Result<(f64, f64)> {
-    let mut times = (Vec::new(), Vec::new());
-    for _ in 0..runs.max(1) {
-        times.0.push(host()?);
-        times.1.push(ours()?);
+        Ok(())
     }
-    let median = |mut times: Vec<Duration>| {
+
+    fn hello(&mut self) -> Result<()> {
+        let source = self.dir.join("hello.c");
+        fs::write(&source, HELLO)?;
+        let object = self.dir.join("hello.o");
+        let mut compile = Command::new("cc");
+        process::check(
+            compile.args(["-O2", "-c", "-o"]).arg(&object).arg(&source),
+            LIMIT,
+        )?;
+        let ukl_cc = fs::canonicalize(self.tools.tool("ukl-cc"))?;
+        let link = |compiler: &Path| {
+            let mut command = Command::new(compiler);
+            command.arg(&object);
+            command
+        };
+        let (host, ours) = (|| link(Path::new("cc")), || link(&ukl_cc));
+        self.linking("link of hello", "hello", &host, &ours, 0.5)
+    }
+
+    /// rustc knows how to link, so both sides compile, too.
+    fn rust_hello(&mut self) -> Result<()> {
+        let source = self.dir.join("hello.rs");
+        fs::write(&source, RUST_HELLO)?;
+        let ukl_ld = fs::canonicalize(self.tools.tool("ukl-ld"))?;
+        let host = || {
+            let mut command = Command::new("rustc");
+            command.args(["--edition=2024", "-O"]).arg(&source);
+            command
+        };
+        let ours = || {
+            let mut command = host();
+            command.arg(format!("-Clinker={}", ukl_ld.display()));
+            command
+        };
+        self.linking("rustc of hello", "rust-hello", &host, &ours, 0.5)
+    }
+
+    fn redis(&mut self) -> Result<()> {
+        let source = project::REDIS.build(&self.tools)?.join("src");
+        let words = link_of_redis(&source)?;
+        let ukl_cc = fs::canonicalize(self.tools.tool("ukl-cc"))?;
+        let link = |compiler: &Path| {
+            let mut command = Command::new(compiler);
+            command.current_dir(&source).args(&words);
+            command
+        };
+        let (host, ours) = (|| link(Path::new("cc")), || link(&ukl_cc));
+        self.linking("link of redis-server", "redis-server", &host, &ours, 1.0)
+    }
+
+    /// A link that makes an image too against the one that does not; it may take so many seconds
+    /// more.
+    fn linking(
+        &mut self,
+        name: &str,
+        product: &str,
+        host: &dyn Fn() -> Command,
+        ours: &dyn Fn() -> Command,
+        wanted: f64,
+    ) -> Result<()> {
+        let output = self.dir.join(product);
+        let image = self.dir.join(format!("{product}.ukl"));
+        let link = |command: &dyn Fn() -> Command| -> Result<Duration> {
+            let _ = fs::remove_file(&output);
+            let _ = fs::remove_file(&image);
+            let mut command = command();
+            command.arg("-o").arg(&output);
+            time(command.env_remove("UKL_FLAGS").env("UKL_IMAGE", "1"))
+        };
+        // It fills the cache.
+        link(ours)?;
+        ensure!(image.exists(), "{}: was not made", image.display());
+        let [host, ours] = medians(self.runs, [&|| link(host), &|| link(ours)])?;
+        let compared = format!("{:+.3} s", ours - host);
+        let met = ours - host <= wanted;
+        let wanted = format!("at most {wanted:+.1} s");
+        self.report(name, [host, ours], &compared, &wanted, met);
+        Ok(())
+    }
+
+    fn report(&mut self, name: &str, times: [f64; 2], compared: &str, wanted: &str, met: bool) {
+        let [host, ours] = times;
+        let mark = if met { "" } else { ": missed" };
+        println!("{name:<38} {host:>8.4} s {ours:>8.4} s   {compared:>17}   {wanted}{mark}");
+        if !met {
+            self.missed.push(name.to_owned());
+        }
+    }
+}
+
+/// Runs them in turn and returns the median of each, in seconds.
+fn medians<const N: usize>(runs: usize, timed: [Timed<'_>; N]) -> Result<[f64; N]> {
+    let mut times = [const { Vec::new() }; N];
+    for _ in 0..runs.max(1) {
+        for (times, timed) in times.iter_mut().zip(timed) {
+            times.push(timed()?);
+        }
+    }
+    Ok(times.map(|mut times: Vec<Duration>| {
         times.sort();
         times[times.len() / 2].as_secs_f64()
-    };
-    Ok((median(times.0), median(times.1)))
+    }))
 }
 
 /// How long a command takes.
