@@ -11,7 +11,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::process::ExitStatus;
+use std::process::Stdio;
 
+use memchr::memmem;
 use tempfile::NamedTempFile;
 
 use crate::args::response;
@@ -30,6 +32,8 @@ pub struct Host {
     command: Command,
     /// Holds the arguments, if they are many. Has to live as long as the linker.
     file: Option<NamedTempFile>,
+    /// Leave out what GNU ld says of every program with a static glibc.
+    quiet: bool,
 }
 
 impl Host {
@@ -39,12 +43,22 @@ impl Host {
         let (name, depth) = tools::depth(&tools.host_ld)?;
         command.env(name, depth);
         let file = args_or_file(&mut command, words)?;
-        Ok(Host { command, file })
+        Ok(Host {
+            command,
+            file,
+            quiet: false,
+        })
+    }
+
+    /// For static programs of rustc's: it passes on all that a linker says as a warning, and its
+    /// own linker does not say that static programs need glibc's shared libraries for some things.
+    pub fn quiet(self, quiet: bool) -> Host {
+        Host { quiet, ..self }
     }
 
     /// Becomes the linker. Returns only if that fails.
     pub fn exec(mut self) -> Result<ExitStatus> {
-        if self.file.is_some() {
+        if self.file.is_some() || self.quiet {
             return self.run();
         }
         let source = self.command.exec();
@@ -56,12 +70,42 @@ impl Host {
 
     /// Runs the linker and waits for its end.
     pub fn run(mut self) -> Result<ExitStatus> {
-        let status = self.command.status();
+        let status = match self.quiet {
+            false => self.command.status(),
+            true => self.run_quietly(),
+        };
         status.map_err(|source| Error::Run {
             program: self.command.get_program().into(),
             source,
         })
     }
+
+    fn run_quietly(&mut self) -> io::Result<ExitStatus> {
+        self.command.stdout(Stdio::inherit());
+        let output = self.command.stderr(Stdio::piped()).output()?;
+        io::stderr().write_all(&without_static_warnings(&output.stderr))?;
+        Ok(output.status)
+    }
+}
+
+/// The linker's words, but for its warnings that functions of a static glibc load shared libraries.
+fn without_static_warnings(text: &[u8]) -> Vec<u8> {
+    const WARNING: &str = " in statically linked applications requires at runtime ";
+    let mut kept = Vec::with_capacity(text.len());
+    // What may be the beginning of such a warning.
+    let mut function: &[u8] = b"";
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
+        if memmem::find(line, WARNING.as_bytes()).is_some() {
+            continue;
+        }
+        if memmem::find(line, b": in function `").is_some() {
+            function = line;
+            continue;
+        }
+        kept.extend_from_slice(std::mem::take(&mut function));
+        kept.extend_from_slice(line);
+    }
+    kept
 }
 
 /// Gives a command its arguments, through a file if they are many.
@@ -99,5 +143,28 @@ pub fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at(path),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_warnings_of_a_static_glibc_are_left_out() {
+        let text = "ld: a.rlib(a.o): in function `home':\n\
+                    a.rs:1: Using 'getpwuid_r' in statically linked applications requires at \
+                    runtime the shared libraries from the glibc version used for linking\n\
+                    ld: b.o: in function `main':\n\
+                    b.c:(.text+0x9): warning: Using 'getaddrinfo' in statically linked \
+                    applications requires at runtime the shared libraries from the glibc version \
+                    used for linking\n\
+                    b.c:(.text+0x20): warning: the `gets' function is dangerous\n\
+                    ld: c.o: undefined reference to `nowhere'\n";
+        let kept = "ld: b.o: in function `main':\n\
+                    b.c:(.text+0x20): warning: the `gets' function is dangerous\n\
+                    ld: c.o: undefined reference to `nowhere'\n";
+        let left = without_static_warnings(text.as_bytes());
+        assert_eq!(String::from_utf8(left).unwrap(), kept);
     }
 }

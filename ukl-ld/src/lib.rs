@@ -113,6 +113,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
         Some(code) => (code.args.clone(), code.args.host_words()),
         None => (args, words),
     };
+    let quiet = rust && startup::is_static(&args);
     let output = args.output();
     let uplifted = mode::uplifted(&args, &around);
     let stale = mode::beside(&output);
@@ -122,7 +123,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
             if stale.is_file() && !args.has(Role::Relocatable) {
                 host::remove(&stale)?;
             }
-            let host = Host::new(&tools, &words)?;
+            let host = Host::new(&tools, &words)?.quiet(quiet);
             let library = why == mode::SHARED && !startup::is_procedural_macro(&args);
             if code.is_none() && !library {
                 return Ok(exit_code(host.exec()?));
@@ -148,7 +149,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     // What is to be known of the kernel is read meanwhile.
     let (status, archive) = thread::scope(|scope| -> Result<_> {
         let archive = scope.spawn(|| Archive::read(&own, &tools, image.is_some()));
-        let status = Host::new(&tools, &words)?.run()?;
+        let status = Host::new(&tools, &words)?.quiet(quiet).run()?;
         explain.phase(
             "host",
             format_args!("{} -> {}", tools.host_ld.display(), output.display()),

@@ -47,6 +47,11 @@ fn is_crti(path: &std::ffi::OsStr) -> bool {
         .is_some_and(|name| name == "crti.o")
 }
 
+/// Whether the program is to have no shared libraries at all. (`-Bstatic` may mean a few of them.)
+pub fn is_static(args: &Args) -> bool {
+    args.list.iter().any(|arg| arg.name() == Some("static"))
+}
+
 /// The arguments with a driver's own words translated.
 pub fn translate(args: &Args) -> Args {
     let words = args.list.iter().flat_map(|arg| arg.words.iter().cloned());
@@ -93,7 +98,7 @@ pub fn complete(args: &Args) -> Result<Args> {
     given.retain(|word| word != "-nostartfiles");
     let shared = args.has(Role::Shared);
     let pie = args.has(Role::Pie);
-    let fixed = args.list.iter().any(|arg| arg.name() == Some("static"));
+    let fixed = is_static(args);
     let (crt1, begin, end) = match (shared, fixed, pie) {
         (true, ..) => (None, "crtbeginS.o", "crtendS.o"),
         (_, true, true) => (Some("rcrt1.o"), "crtbeginS.o", "crtendS.o"),
