@@ -26,6 +26,7 @@ use anyhow::ensure;
 
 use crate::directives::End;
 use crate::emulation;
+use crate::harness;
 use crate::kernel_log;
 use crate::process;
 use crate::tools;
@@ -37,6 +38,9 @@ const BUILD: Duration = Duration::from_secs(1200);
 
 /// A server answers within this time after its start.
 const START: Duration = Duration::from_secs(60);
+
+/// For rustc, which by default does not yet tell what its linker says.
+pub const TELL: &str = "-Wlinker-messages";
 
 /// A project to build.
 #[derive(Debug)]
@@ -120,6 +124,30 @@ pub fn unpack(tools: &Tools, name: &str, package: &str) -> Result<PathBuf> {
     let source = String::from_utf8_lossy(&source).trim().to_owned();
     process::check(Command::new("cp").args(["-a", &source]).arg(&dir), BUILD)?;
     Ok(dir)
+}
+
+/// A fresh copy of a crate, as crates.io has it, in a directory of this name.
+pub fn crate_source(tools: &Tools, name: &str, package: &str, version: &str) -> Result<PathBuf> {
+    let dir = harness::scratch(tools, &format!("crate-{name}"))?;
+    fs::create_dir(dir.join("src"))?;
+    fs::write(dir.join("src/lib.rs"), "")?;
+    fs::write(
+        dir.join("Cargo.toml"),
+        format!(
+            "[package]\nname = \"wants-{package}\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\
+             [dependencies]\n{package} = \"={version}\"\n"
+        ),
+    )?;
+    let mut vendor = command(tools, &dir, "cargo vendor -q vendor")?;
+    process::check(&mut vendor, patient(BUILD))?;
+    // Alone, where no project around it and no vendored dependencies have a say.
+    let crates = tools.out.join("crates.io");
+    fs::create_dir_all(&crates)?;
+    let place = crates.join(name);
+    let _ = fs::remove_dir_all(&place);
+    fs::rename(dir.join("vendor").join(package), &place)?;
+    fs::remove_dir_all(&dir)?;
+    Ok(place)
 }
 
 /// A command, its words split at blanks, that finds the tools in `PATH`.

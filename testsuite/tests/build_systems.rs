@@ -367,7 +367,7 @@ fn meson_cross(tools: &Tools) -> Result<()> {
 
 /// A crate's own tests, its documentation's too, in guests.
 fn cargo(tools: &Tools) -> Result<()> {
-    let dir = crate_source(tools, "semver", "1.0.26")?;
+    let dir = project::crate_source(tools, "semver", "semver", "1.0.26")?;
     let mut test = cargo_command(tools, &dir, &["test", "--locked"])?;
     let report = check(&mut test)?;
     let good = report.matches("test result: ok. ").count();
@@ -379,7 +379,7 @@ fn cargo(tools: &Tools) -> Result<()> {
 /// `cargo install` keeps nothing but the program; the image is found all the same.
 fn cargo_install(tools: &Tools) -> Result<()> {
     let root = scratch(tools, "cargo-install")?;
-    let dir = crate_source(tools, "hexyl", "0.16.0")?;
+    let dir = project::crate_source(tools, "hexyl", "hexyl", "0.16.0")?;
     let mut install = cargo_command(
         tools,
         &dir,
@@ -412,33 +412,6 @@ fn cargo_command(tools: &Tools, dir: &Path, args: &[&str]) -> Result<Command> {
         command.env_remove(name);
     }
     Ok(command)
-}
-
-/// A crate as crates.io has it.
-fn crate_source(tools: &Tools, name: &str, version: &str) -> Result<PathBuf> {
-    let dir = scratch(tools, &format!("crate-{name}"))?;
-    fs::create_dir(dir.join("src"))?;
-    fs::write(dir.join("src/lib.rs"), "")?;
-    fs::write(
-        dir.join("Cargo.toml"),
-        format!(
-            "[package]\nname = \"wants-{name}\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\
-             [dependencies]\n{name} = \"={version}\"\n"
-        ),
-    )?;
-    check(&mut project::command(
-        tools,
-        &dir,
-        "cargo vendor -q vendor",
-    )?)?;
-    // Alone, where no project around it and no vendored dependencies have a say.
-    let crates = tools.out.join("crates");
-    fs::create_dir_all(&crates)?;
-    let place = crates.join(format!("{name}-{version}"));
-    let _ = fs::remove_dir_all(&place);
-    fs::rename(dir.join("vendor").join(name), &place)?;
-    fs::remove_dir_all(&dir)?;
-    Ok(place)
 }
 
 /// What Bazel would download before it builds anything. Debian's own rules for C are too new for its

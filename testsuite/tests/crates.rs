@@ -29,6 +29,7 @@ use testsuite::process;
 use testsuite::process::Output;
 use testsuite::project;
 use testsuite::project::Server;
+use testsuite::project::TELL;
 use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         "crates",
         &[
             ("ripgrep", ripgrep),
+            ("ripgrep_lto", ripgrep_lto),
             ("axum", axum),
             ("sqlite", sqlite),
             ("rayon", rayon),
@@ -108,7 +110,7 @@ fn build(tools: &Tools, program: &str) -> Result<PathBuf> {
     let target = tools.out.join("crates");
     let dir = target.join("debug");
     if let Some(stamp) = outdated(tools, &target, "debug", "crates")? {
-        let mut cargo = cargo(tools, "-C linker=ukl-ld", &target)?;
+        let mut cargo = cargo(tools, &format!("-C linker=ukl-ld {TELL}"), &target)?;
         cargo.args(["build", "-q", "-j2", "--locked"]);
         silent(cargo.current_dir(tools::testsuite().join("crates")))?;
         // Build scripts run here and are no programs of the user's.
@@ -163,9 +165,30 @@ fn same_everywhere(
     Ok(())
 }
 
+/// ripgrep's source in a directory of this name, to be built as a package of one's own: cargo keeps
+/// to itself what rustc says of other people's, the linker's words among it.
+fn source_of_ripgrep(tools: &Tools, name: &str) -> Result<PathBuf> {
+    project::crate_source(tools, name, "ripgrep", "15.2.0")
+}
+
+/// `cargo build` as it is.
+fn ripgrep(tools: &Tools) -> Result<()> {
+    let target = tools.out.join("crates-plain");
+    let rg = target.join("debug/rg");
+    if let Some(stamp) = outdated(tools, &target, "debug", "ripgrep")? {
+        let source = source_of_ripgrep(tools, "ripgrep")?;
+        let mut cargo = cargo(tools, &format!("-C linker=ukl-ld {TELL}"), &target)?;
+        cargo.args(["build", "-q", "-j2", "--locked"]);
+        silent(cargo.current_dir(source))?;
+        ensure!(rg.with_extension("ukl").exists());
+        fs::write(stamp, project::key(tools)?)?;
+    }
+    searches(tools, "ripgrep", &rg)
+}
+
 /// `cargo install`, with the program optimised as a whole. Cargo puts the program elsewhere and
 /// knows nothing of the image.
-fn ripgrep(tools: &Tools) -> Result<()> {
+fn ripgrep_lto(tools: &Tools) -> Result<()> {
     let target = tools.out.join("crates-lto");
     let root = target.join("root");
     let rg = root.join("bin/rg");
@@ -175,12 +198,14 @@ fn ripgrep(tools: &Tools) -> Result<()> {
     };
     let stamp = outdated(tools, &target, "release", "ripgrep")?;
     if stamp.is_some() || !found()?.status.success() {
-        let flags = "-C linker=ukl-ld -C linker-plugin-lto";
-        let mut cargo = cargo(tools, flags, &target)?;
+        let source = source_of_ripgrep(tools, "ripgrep-lto")?;
+        let flags = format!("-C linker=ukl-ld -C linker-plugin-lto {TELL}");
+        let mut cargo = cargo(tools, &flags, &target)?;
         cargo
-            .args(["install", "-q", "-j2", "--locked", "--force", "ripgrep"])
-            .args(["--version", "=15.2.0", "--root"])
+            .args(["install", "-q", "-j2", "--locked", "--force", "--path", "."])
+            .arg("--root")
             .arg(&root)
+            .current_dir(source)
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
         let output = process::run(&mut cargo, patient(BUILD))?;
         ensure!(
@@ -198,25 +223,30 @@ fn ripgrep(tools: &Tools) -> Result<()> {
             fs::write(stamp, project::key(tools)?)?;
         }
     }
+    searches(tools, "ripgrep-lto", &rg)
+}
 
+/// Searches on a volume find what they find on this machine.
+fn searches(tools: &Tools, name: &str, rg: &Path) -> Result<()> {
     let tree = tools::testsuite();
     let guest_tree = format!("{}:{}:ro", tree.display(), tree.display());
     let options: [&dyn AsRef<OsStr>; 4] = [&"--cpus", &"2", &"-v", &guest_tree];
-    for (name, args, end) in [
+    for (what, args, end) in [
         (
-            "ripgrep",
+            "something",
             &["-n", "--sort=path", r"\bsched_\w+\(", "--type=c"][..],
             0,
         ),
-        ("ripgrep-nothing", &["-uuu", "no such\u{20}word"], 1),
+        ("nothing", &["-uuu", "no such\u{20}word"], 1),
     ] {
         let mut args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
         let dir = tree.join("programs");
         args.push(dir.as_os_str());
-        let host = on_host(&rg, &args)?;
+        let host = on_host(rg, &args)?;
         ensure!(host.end == Some(End::Exit(end)), "{host:?}");
         ensure!(host.stdout.is_empty() == (end == 1), "{host:?}");
-        same_everywhere(tools, name, &words(&options), &rg, &args, &host)?;
+        let name = format!("{name}-{what}");
+        same_everywhere(tools, &name, &words(&options), rg, &args, &host)?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use testsuite::harness;
 use testsuite::harness::scratch;
 use testsuite::process;
 use testsuite::project;
+use testsuite::project::TELL;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
 
@@ -126,7 +127,7 @@ fn rust(tools: &Tools, name: &str, options: &[&str], kind: &[&str], library: &st
     ] {
         let mut command = command(tools, &dir, "rustc".as_ref())?;
         command
-            .args(["--edition=2021", "-O", "-Clinker=ukl-ld"])
+            .args(["--edition=2021", "-O", "-Clinker=ukl-ld", TELL])
             .args(options)
             .args(words);
         build(&mut command)?;

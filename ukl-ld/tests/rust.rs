@@ -12,6 +12,11 @@ use tempfile::TempDir;
 const UKL_LD: &str = env!("CARGO_BIN_EXE_ukl-ld");
 const HOST: &str = "x86_64-unknown-linux-gnu";
 
+/// Links with ukl-ld, and has rustc tell what that says: by default it does not yet.
+fn rustflags() -> String {
+    format!("-C linker={UKL_LD} -W linker-messages")
+}
+
 /// A package in a directory of its own.
 struct Package {
     dir: TempDir,
@@ -60,7 +65,7 @@ impl Package {
             .env("CARGO_TARGET_DIR", self.path("target"))
             .env("CARGO_NET_OFFLINE", "true")
             .env("CARGO_BUILD_JOBS", "2")
-            .env("RUSTFLAGS", format!("-C linker={UKL_LD}"))
+            .env("RUSTFLAGS", rustflags())
             .env("UKL_LIBDIR", libdir())
             .env("UKL_FLAGS", "--ukl-no-image --ukl-ring3")
             // Libraries are rewritten once for all tests.
@@ -134,6 +139,15 @@ const MAIN: &str = r#"fn main() {
 "#;
 
 #[test]
+fn what_the_linker_says_is_heard() {
+    let package = Package::new(MAIN);
+    let mut cargo = package.cargo("build");
+    cargo.env("UKL_FLAGS", "--ukl-no-image --ukl-ring3 --ukl-explain");
+    let said = said(&cargo.output().unwrap());
+    assert!(said.contains("ukl-ld: whole"), "{said}");
+}
+
+#[test]
 fn with_target() {
     let package = Package::new(MAIN);
     package.build(&format!("--target {HOST}"));
@@ -144,7 +158,7 @@ fn with_target() {
 #[test]
 fn crt_static() {
     let package = Package::new(MAIN);
-    let flags = format!("-C linker={UKL_LD} -C target-feature=+crt-static");
+    let flags = rustflags() + " -C target-feature=+crt-static";
     let mut cargo = package.cargo(&format!("build --target {HOST}"));
     cargo.env("RUSTFLAGS", flags);
     silent(cargo);

@@ -98,6 +98,13 @@ impl Bench {
         command
     }
 
+    /// rustc with ukl-ld. It tells what that says, which by default it does not yet.
+    pub fn rustc(&self) -> Command {
+        let mut rustc = self.command("rustc");
+        rustc.args(["-C", &format!("linker={UKL_LD}"), "-W", "linker-messages"]);
+        rustc
+    }
+
     /// gcc with ukl-ld. The arguments are separated by white space.
     pub fn gcc(&self, args: &str) -> Output {
         self.compiler("gcc")

@@ -6,6 +6,7 @@ use crate::bench::Bench;
 use crate::bench::UKL_LD;
 use crate::bench::both;
 use crate::bench::silent;
+use crate::bench::stderr;
 
 const HELLO: &str = r#"fn main() {
     std::panic::set_hook(Box::new(|info| {
@@ -22,9 +23,19 @@ const HELLO: &str = r#"fn main() {
 "#;
 
 fn rustc(bench: &Bench) -> Command {
-    let mut rustc = bench.command("rustc");
-    rustc.args(["--edition=2021", "-C", &format!("linker={UKL_LD}")]);
+    let mut rustc = bench.rustc();
+    rustc.arg("--edition=2021");
     rustc
+}
+
+#[test]
+fn what_the_linker_says_is_heard() {
+    let bench = Bench::new();
+    bench.file("x.rs", "fn main() {}");
+    let mut rustc = rustc(&bench);
+    rustc.args(["x.rs", "-C", "link-arg=--ukl-explain"]);
+    let said = stderr(&rustc.output().unwrap());
+    assert!(said.contains("ukl-ld: whole"), "{said}");
 }
 
 #[test]
@@ -112,7 +123,10 @@ fn cargo_with_a_build_script() {
     let mut cargo = bench.command("cargo");
     cargo.args(["build", "--offline", "-j1"]);
     cargo.env("CARGO_TARGET_DIR", bench.path("target"));
-    cargo.env("RUSTFLAGS", format!("-C linker={UKL_LD}"));
+    cargo.env(
+        "RUSTFLAGS",
+        format!("-C linker={UKL_LD} -W linker-messages"),
+    );
     let output = cargo.output().unwrap();
     assert!(output.status.success(), "{}", both(&output));
     assert!(!both(&output).contains("warning"), "{}", both(&output));
