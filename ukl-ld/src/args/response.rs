@@ -3,6 +3,9 @@
 //! Words are separated by white space; `'` and `"` quote; a backslash takes the next byte as it
 //! is, inside quotes too. A file may name further files. What cannot be read stays the literal
 //! argument it was, and the linker then fails on it by its own words.
+//!
+//! rustc writes such a file for command lines that are too long for the kernel, and does not know
+//! of the quotes: it has one word a line, with backslashes in front of blanks and backslashes.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -12,6 +15,9 @@ use std::os::unix::ffi::OsStringExt;
 /// How many files one command line may expand to before it is taken for a file that names itself.
 /// libiberty stops at the same number.
 const LIMIT: usize = 2000;
+
+/// What rustc calls its file.
+const RUSTCS: &[u8] = b"/linker-arguments";
 
 /// The arguments with every readable `@file` replaced by its words.
 pub struct Expanded {
@@ -49,7 +55,11 @@ pub fn expand(args: impl IntoIterator<Item = OsString>) -> Result<Expanded, TooM
             return Err(TooMany);
         }
         expanded.any = true;
-        pending.extend(split(&text).into_iter().rev());
+        let words = match path.ends_with(RUSTCS) {
+            true => lines(&text),
+            false => split(&text),
+        };
+        pending.extend(words.into_iter().rev());
     }
     Ok(expanded)
 }
@@ -78,6 +88,24 @@ pub fn split(text: &[u8]) -> Vec<OsString> {
         }
         words.push(OsString::from_vec(word));
     }
+}
+
+/// Splits text into words as rustc joined them.
+fn lines(text: &[u8]) -> Vec<OsString> {
+    let mut words = Vec::new();
+    let mut word = Vec::new();
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => word.extend(bytes.next()),
+            b'\n' => words.push(OsString::from_vec(std::mem::take(&mut word))),
+            _ => word.push(byte),
+        }
+    }
+    if !word.is_empty() {
+        words.push(OsString::from_vec(word));
+    }
+    words
 }
 
 /// C's `isspace`, which has the vertical tab as well.
@@ -171,6 +199,15 @@ mod tests {
         std::fs::write(&outer, format!("a @{} d", inner.display())).unwrap();
         let expanded = expand([format!("@{}", outer.display()).into(), "e".into()]).unwrap();
         assert_eq!(expanded.args, ["a", "b", "c", "d", "e"]);
+    }
+
+    #[test]
+    fn rustc_knows_no_quotes() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("linker-arguments");
+        std::fs::write(&file, "-o\n/o'hara/a\\ \"b\"\\\\c\n\n-lc\n").unwrap();
+        let expanded = expand([format!("@{}", file.display()).into()]).unwrap();
+        assert_eq!(expanded.args, ["-o", "/o'hara/a \"b\"\\c", "", "-lc"]);
     }
 
     #[test]
