@@ -78,6 +78,30 @@ impl Package {
         silent(self.cargo(&format!("build {words}")));
     }
 
+    /// A command that has to succeed. Its words are separated by white space. Returns what it says.
+    fn ok(&self, words: &str) -> String {
+        let mut words = words.split_whitespace();
+        let mut command = self.command(words.next().unwrap());
+        let output = command.args(words).output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", said(&output));
+        said(&output)
+    }
+
+    /// Compiles a C source of this text, without a word.
+    fn object(&self, name: &str, text: &str) {
+        self.file(&format!("{name}.c"), text);
+        let compiled = self.ok(&format!(
+            "gcc -O -ffunction-sections -c {name}.c -o {name}.o"
+        ));
+        assert_eq!(compiled, "");
+    }
+
+    /// The same in an archive of its own.
+    fn archive(&self, name: &str, text: &str) {
+        self.object(name, text);
+        self.ok(&format!("ar rc lib{name}.a {name}.o"));
+    }
+
     /// The program and its ring-3 variant, which have to say the same. Returns what they say and
     /// how they end.
     fn same(&self, name: &str) -> (String, Option<i32>) {
@@ -98,12 +122,6 @@ fn with_words(words: &[&str]) -> Package {
         .collect();
     package.file("build.rs", &format!("fn main() {{\n{print}}}\n"));
     package
-}
-
-fn runs_with_words(words: &[&str]) {
-    let package = with_words(words);
-    package.build("");
-    assert_eq!(package.same("target/debug/x").1, Some(42));
 }
 
 /// The installation that is built in place; only booting needs what is in it.
@@ -316,90 +334,152 @@ fn a_procedural_macro_runs_on_the_host() {
     assert_eq!(package.same("target/debug/x").1, Some(42));
 }
 
+/// What readelf tells of a program, line by line.
+fn readelf(package: &Package, option: &str, name: &str) -> Vec<String> {
+    let text = package.ok(&format!("readelf -W {option} {name}"));
+    text.lines().map(str::to_owned).collect()
+}
+
+fn any_has(lines: &[String], text: &str) -> bool {
+    lines.iter().any(|line| line.contains(text))
+}
+
+/// The program and the image's.
+const BOTH: [&str; 2] = ["target/debug/x", "target/debug/x.ring3"];
+
+/// Exports nothing by itself.
+const EXPORTING: &str = "#[no_mangle]\npub extern \"C\" fn answer() -> i32 { 42 }\n\
+                         fn main() { std::process::exit(answer()) }\n";
+
 #[test]
 fn version_script() {
-    let package = with_words(&["--version-script=exports"]);
-    package.file("exports", "V1 { global: main; local: *; };\n");
-    package.build("");
-    assert_eq!(package.same("target/debug/x").1, Some(42));
+    for script in [true, false] {
+        let words = ["--export-dynamic", "--version-script=exports"];
+        let package = with_words(&words[..1 + usize::from(script)]);
+        package.file("src/main.rs", EXPORTING);
+        package.file("exports", "V1 { global: main; local: *; };\n");
+        package.build("");
+        assert_eq!(package.same("target/debug/x").1, Some(42));
+        let versions = readelf(&package, "-V", "target/debug/x");
+        assert_eq!(any_has(&versions, "Name: V1"), script, "{versions:?}");
+        let exports = package.ok("nm -D target/debug/x");
+        assert!(exports.contains(" T main"), "{exports}");
+        assert_eq!(exports.contains("main@@V1"), script, "{exports}");
+        assert_eq!(exports.contains(" answer"), !script, "{exports}");
+    }
 }
 
 #[test]
 fn dynamic_list() {
     let package = with_words(&["--dynamic-list=exports"]);
-    package.file("exports", "{ main; };\n");
+    package.file("src/main.rs", EXPORTING);
+    package.file("exports", "{ answer; };\n");
     package.build("");
     assert_eq!(package.same("target/debug/x").1, Some(42));
+    let exports = package.ok("nm -D --defined-only target/debug/x");
+    assert!(exports.contains(" T answer"), "{exports}");
+    assert!(!exports.contains(" T main"), "{exports}");
 }
 
 #[test]
 fn gc_sections() {
     for (word, kept) in [("--gc-sections", false), ("--no-gc-sections", true)] {
         let package = with_words(&[word, "unused.o"]);
-        package.file("unused.c", "void unused_function(void) {}\n");
-        let mut gcc = package.command("gcc");
-        gcc.args(["-c", "-ffunction-sections", "unused.c", "-o", "unused.o"]);
-        silent(gcc);
+        package.object("unused", "void unused_function(void) {}\n");
         package.build("");
         assert_eq!(package.same("target/debug/x").1, Some(42));
-        let nm = package.command("nm").arg("target/debug/x.ring3").output();
-        assert_eq!(said(&nm.unwrap()).contains("unused_function"), kept);
+        for name in BOTH {
+            let symbols = package.ok(&format!("nm {name}"));
+            assert_eq!(symbols.contains("unused_function"), kept, "{name}");
+        }
     }
 }
 
 #[test]
 fn as_needed() {
-    runs_with_words(&["--as-needed", "-lm", "-lresolv", "--no-as-needed"]);
+    for word in ["--as-needed", "--no-as-needed"] {
+        let package = with_words(&[word, "-lresolv", "--as-needed"]);
+        package.build("");
+        assert_eq!(package.same("target/debug/x").1, Some(42));
+        let needed = readelf(&package, "-d", "target/debug/x");
+        let unneeded = any_has(&needed, "[libresolv.so.2]");
+        assert_eq!(unneeded, word == "--no-as-needed", "{needed:?}");
+    }
 }
 
 #[test]
 fn push_state_and_whole_archive() {
-    let package = with_words(&["--push-state", "--whole-archive", "libu.a", "--pop-state"]);
-    package.file("u.c", "void unused_function(void) {}\n");
-    let mut gcc = package.command("gcc");
-    gcc.args(["-c", "u.c", "-o", "u.o"]);
-    silent(gcc);
-    let mut ar = package.command("ar");
-    ar.args(["rc", "libu.a", "u.o"]);
-    silent(ar);
+    let words = "--push-state --whole-archive libone.a --pop-state libtwo.a";
+    let package = with_words(&words.split(' ').collect::<Vec<_>>());
+    for name in ["one", "two"] {
+        // Nobody asks for it, and whoever runs it notices.
+        let text = format!(
+            "#include <stdlib.h>\n__attribute__((constructor))\n\
+             static void note(void) {{ setenv(\"NOTED_{name}\", \"\", 1); }}\n"
+        );
+        package.archive(name, &text);
+    }
+    package.file(
+        "src/main.rs",
+        "fn main() {\n    let noted = |name| std::env::var_os(name).is_some();\n    \
+         println!(\"{} {}\", noted(\"NOTED_one\"), noted(\"NOTED_two\"));\n}\n",
+    );
     package.build("");
-    assert_eq!(package.same("target/debug/x").1, Some(42));
+    assert_eq!(package.same("target/debug/x").0, "true false\n");
 }
 
 #[test]
 fn z_words() {
-    runs_with_words(&["-z", "nodelete", "-znow", "-z", "separate-code"]);
-    runs_with_words(&[
-        "-z",
-        "max-page-size=4096",
-        "-z",
-        "noexecstack",
-        "-z",
-        "norelro",
-    ]);
-    runs_with_words(&[
-        "-z",
-        "origin",
-        "-z",
-        "lazy",
-        "-z",
-        "nostart-stop-gc",
-        "-z",
-        "defs",
-    ]);
+    let words = "-z lazy -znorelro -z noseparate-code -z max-page-size=65536 -z execstack \
+                 -z stack-size=1048576 -z origin -z start-stop-gc part.o";
+    for words in [words, "part.o"] {
+        let package = with_words(&words.split_whitespace().collect::<Vec<_>>());
+        // The beginning and the end of a section do not keep it, if the linker is told so.
+        package.object(
+            "part",
+            "__attribute__((section(\"part\"), used)) static int here = 1;\n\
+             extern int __start_part[] __attribute__((weak)), __stop_part[] __attribute__((weak));\n\
+             int parts(void) { return __stop_part - __start_part; }\n",
+        );
+        package.file(
+            "src/main.rs",
+            "extern \"C\" { fn parts() -> i32; }\n\
+             fn main() { println!(\"{}\", unsafe { parts() }) }\n",
+        );
+        package.build("");
+        // rustc itself asks for the opposite of some of these.
+        let said = words.len() > "part.o".len();
+        let parts = if said { "0\n" } else { "1\n" };
+        assert_eq!(package.same("target/debug/x").0, parts);
+        let dynamic = readelf(&package, "-d", "target/debug/x");
+        for (flag, wanted) in [("NOW", !said), ("ORIGIN", said)] {
+            let flags = |line: &String| line.contains("(FLAGS_1)") && line.contains(flag);
+            assert_eq!(dynamic.iter().any(flags), wanted, "{flag}: {dynamic:?}");
+        }
+        for name in BOTH {
+            let segments = readelf(&package, "-l", name);
+            let context = format!("{name}: {segments:#?}");
+            assert_eq!(any_has(&segments, "GNU_RELRO"), !said, "{context}");
+            let loads = || segments.iter().filter(|line| line.contains(" LOAD "));
+            assert_eq!(loads().count() > 2, !said, "{context}");
+            let align = if said { " 0x10000" } else { " 0x1000" };
+            assert!(loads().all(|line| line.ends_with(align)), "{context}");
+            let stack = segments.iter().find(|line| line.contains("GNU_STACK"));
+            let stack = stack.expect(&context);
+            assert_eq!(stack.contains(" RWE "), said, "{context}");
+            assert_eq!(stack.contains(" 0x100000 "), said, "{context}");
+        }
+    }
 }
 
 #[test]
 fn wrap() {
     let package = with_words(&["--wrap=answer", "answer.o"]);
-    package.file(
-        "answer.c",
+    package.object(
+        "answer",
         "int answer(void) { return 40; }\n\
          int __real_answer(void);\nint __wrap_answer(void) { return __real_answer() + 2; }\n",
     );
-    let mut gcc = package.command("gcc");
-    gcc.args(["-c", "answer.c", "-o", "answer.o"]);
-    silent(gcc);
     package.file(
         "src/main.rs",
         "extern \"C\" { fn answer() -> i32; }\n\
@@ -411,51 +491,150 @@ fn wrap() {
 
 #[test]
 fn defsym_and_undefined() {
-    runs_with_words(&[
-        "--defsym=an_address=0x1234",
-        "--undefined=main",
-        "-u",
-        "exit",
-    ]);
+    let words = "--defsym=an_address=0x1234 --undefined=one -u two libone.a libtwo.a libthree.a";
+    let package = with_words(&words.split(' ').collect::<Vec<_>>());
+    for name in ["one", "two", "three"] {
+        package.archive(name, &format!("void {name}(void) {{}}\n"));
+    }
+    package.build("");
+    assert_eq!(package.same("target/debug/x").1, Some(42));
+    for name in BOTH {
+        let symbols = package.ok(&format!("nm {name}"));
+        let has = |line: &str| symbols.lines().any(|symbol| symbol.ends_with(line));
+        assert!(has("0000000000001234 A an_address"), "{name}");
+        assert!(has(" T one") && has(" T two") && !has(" T three"), "{name}");
+    }
 }
 
 #[test]
-fn a_map_and_statistics() {
+fn a_map_and_what_the_program_says_of_itself() {
     let package = with_words(&[
         "-Map=x.map",
         "--cref",
-        "--hash-style=gnu",
-        "--build-id=sha1",
+        "--hash-style=sysv",
+        "--build-id=0x0123456789abcdef",
     ]);
     package.build("");
     assert_eq!(package.same("target/debug/x").1, Some(42));
     let map = fs::read_to_string(package.path("x.map")).unwrap();
+    assert!(map.contains("Cross Reference Table"));
     assert!(!map.contains("_ukl_"), "the host link's");
+    let sections = readelf(&package, "-S", "target/debug/x");
+    assert!(any_has(&sections, " .hash ") && !any_has(&sections, " .gnu.hash "));
+    for name in BOTH {
+        let notes = readelf(&package, "-n", name);
+        assert!(any_has(&notes, "Build ID: 0123456789abcdef"), "{notes:?}");
+    }
 }
 
 #[test]
 fn a_drivers_words() {
-    runs_with_words(&["-Wl,--as-needed,-lm", "-rdynamic", "-pthread", "-Wl,-O1"]);
+    let words =
+        "-Wl,--no-as-needed,-lresolv -rdynamic -pthread -Xlinker --defsym=an_address=0x1234";
+    let package = with_words(&words.split(' ').collect::<Vec<_>>());
+    package.build("");
+    assert_eq!(package.same("target/debug/x").1, Some(42));
+    let needed = readelf(&package, "-d", "target/debug/x");
+    assert!(any_has(&needed, "[libresolv.so.2]"), "{needed:?}");
+    let exports = package.ok("nm -D --defined-only target/debug/x");
+    assert!(exports.contains(" T main"), "{exports}");
+    for name in BOTH {
+        let symbols = package.ok(&format!("nm {name}"));
+        assert!(symbols.contains("0000000000001234 A an_address"), "{name}");
+    }
+}
+
+/// How many objects there are of those that follow.
+const MANY: u32 = 3000;
+
+/// Makes objects of these names, of which each has a number of its own in a section of all, and the
+/// program that needs every one of them.
+fn many_objects(package: &Package, name: impl Fn(u32) -> PathBuf) {
+    let mark = 0x1234_5678_u32;
+    package.object(
+        "part",
+        &format!("__attribute__((section(\"parts\"), used)) static unsigned part = {mark};\n"),
+    );
+    let object = fs::read(package.path("part.o")).unwrap();
+    let at = object
+        .windows(4)
+        .position(|word| word == mark.to_le_bytes());
+    let at = at.unwrap();
+    for number in 0..MANY {
+        let mut object = object.clone();
+        object[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        fs::write(name(number), object).unwrap();
+    }
+    package.file(
+        "src/main.rs",
+        "extern \"C\" {\n    static __start_parts: u32;\n    static __stop_parts: u32;\n}\n\
+         fn main() {\n    let (start, stop) = (&raw const __start_parts, &raw const __stop_parts);\n    \
+         let count = unsafe { stop.offset_from(start) } as usize;\n    \
+         let parts = unsafe { std::slice::from_raw_parts(start, count) };\n    \
+         let all: std::collections::BTreeSet<_> = parts.iter().collect();\n    \
+         println!(\"{} {}\", all.len(), all.last().unwrap());\n    std::process::exit(42)\n}\n",
+    );
+}
+
+/// All of them are in the program, and in the image's.
+fn holds_all_objects(package: &Package) {
+    let (said, status) = package.same("target/debug/x");
+    assert_eq!(said, format!("{MANY} {}\n", MANY - 1));
+    assert_eq!(status, Some(42));
 }
 
 #[test]
 fn response_file_of_thousands_of_objects() {
     let package = with_words(&["@objects"]);
-    package.file("one.c", "__attribute__((used)) static int one = 1;\n");
-    let mut gcc = package.command("gcc");
-    gcc.args(["-c", "one.c", "-o", "one.o"]);
-    silent(gcc);
-    fs::create_dir(package.path("o")).unwrap();
-    let mut list = String::new();
-    for n in 0..3000 {
-        let path = package.path(&format!("o/an object with a long name {n}.o"));
-        fs::hard_link(package.path("one.o"), &path).unwrap();
-        list += &path.to_str().unwrap().replace(' ', "\\ ");
-        list.push('\n');
-    }
-    package.file("objects", &list);
+    let name = |number| package.path(&format!("an object with a long name {number}.o"));
+    many_objects(&package, name);
+    let list = |number| format!("{}\n", name(number).display()).replace(' ', "\\ ");
+    package.file("objects", &(0..MANY).map(list).collect::<String>());
     package.build("");
-    assert_eq!(package.same("target/debug/x").1, Some(42));
+    holds_all_objects(&package);
+}
+
+/// Longer than the kernel takes, so rustc puts it into a file: its own way of quoting is to put a
+/// backslash in front of blanks and backslashes, and nothing else.
+#[test]
+fn a_command_line_that_is_too_long() {
+    let package = Package::new("");
+    let dir = ["a dir'ectory", &"\\ or one \"more\" ".repeat(13)].concat();
+    let dir = package.path(&format!("{dir}/{dir}/{dir}/{dir}"));
+    fs::create_dir_all(&dir).unwrap();
+    let name = |number| dir.join(format!("{number}.o"));
+    many_objects(&package, name);
+    let words: String = (0..MANY)
+        .map(|number| format!("cargo::rustc-link-arg-bins={}\n", name(number).display()))
+        .collect();
+    package.file("words", &words);
+    package.file(
+        "build.rs",
+        "fn main() { print!(\"{}\", std::fs::read_to_string(\"words\").unwrap()) }\n",
+    );
+    // It keeps what rustc calls it with.
+    let linker = package.path("kept-ld");
+    package.file(
+        "kept-ld",
+        &format!(
+            "#!/bin/sh\necho \"$@\" >>{}\nexec {UKL_LD} \"$@\"\n",
+            package.path("kept").display()
+        ),
+    );
+    package.ok("chmod +x kept-ld");
+    let mut cargo = package.cargo("build");
+    cargo.env(
+        "RUSTFLAGS",
+        rustflags().replace(UKL_LD, linker.to_str().unwrap()),
+    );
+    silent(cargo);
+    let kept = fs::read_to_string(package.path("kept")).unwrap();
+    let last = kept.lines().last().unwrap();
+    assert!(
+        last.starts_with('@') && last.ends_with("/linker-arguments"),
+        "{last}"
+    );
+    holds_all_objects(&package);
 }
 
 /// Cargo, whose links make images and whose products are booted.
