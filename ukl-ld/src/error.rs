@@ -71,10 +71,15 @@ pub enum Error {
     NoStatic(Vec<String>),
     /// The compiler's plugin failed.
     #[error(
-        "{0}\nukl-ld: error: the objects with intermediate code (-flto) cannot be compiled for \
-         the image"
+        "{messages}\nukl-ld: error: the objects with intermediate code (-flto) cannot be compiled \
+         for the image{why}"
     )]
-    Lto(String),
+    Lto {
+        /// The linker's words.
+        messages: String,
+        /// The versions, if they are the reason.
+        why: String,
+    },
     /// The rewriter failed.
     #[error(transparent)]
     Rewrite(#[from] symbol_rewriter::Error),
@@ -130,7 +135,7 @@ impl<T> At<T> for std::io::Result<T> {
 /// Prints a failure as the command does. The linker's own messages come first and as they are.
 pub fn print(error: &Error) {
     match error {
-        Error::Link { messages, .. } | Error::Lto(messages) if !messages.is_empty() => {
+        Error::Link { messages, .. } | Error::Lto { messages, .. } if !messages.is_empty() => {
             eprintln!("{error}");
         }
         _ => eprintln!("ukl-ld: error: {error}"),

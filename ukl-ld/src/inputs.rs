@@ -25,7 +25,7 @@ use crate::tools::Tools;
 
 pub mod content;
 mod rust;
-mod search;
+pub mod search;
 
 use content::Content;
 use content::is_part_of_libc;

@@ -293,7 +293,8 @@ fn build(
         temp: temp.path(),
         explain,
     };
-    if lto.lower(&mut inputs.items)? {
+    let lowered = lto.lower(&mut inputs.items)?;
+    if lowered.any() {
         let optimiser = tools.host_ld.display();
         explain.phase("lto", format_args!("the whole program, by {optimiser}"));
     }
@@ -330,7 +331,8 @@ fn build(
         calls: calls.as_ref().map(|(_, calls)| calls),
         temp: temp.path(),
     };
-    let mut program = link.link(&|messages| hint(messages, &inputs.absent))?;
+    let passed_over = || lowered.passed_over(args, tools);
+    let mut program = link.link(&|messages| hint(messages, &inputs.absent, &passed_over))?;
     let stubs = elf::finish(&mut program, &options.prefix)?;
     let calls = match calls {
         Some((module, calls)) => calls.place(&program)?.map(|slots| (module, slots)),
@@ -399,9 +401,13 @@ fn guest_name(output: &Path) -> String {
     name.into_owned()
 }
 
-fn hint(messages: &str, absent: &[String]) -> String {
+/// What may help. `passed_over` tells of code that may have been left out.
+fn hint(messages: &str, absent: &[String], passed_over: &dyn Fn() -> Option<String>) -> String {
     if !messages.contains("undefined reference") {
         return String::new();
+    }
+    if let Some(why) = passed_over() {
+        return why;
     }
     let mut text = String::from(
         "\nukl-ld: the host link has them from a shared library; the image needs static ones",

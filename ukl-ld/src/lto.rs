@@ -42,6 +42,7 @@ mod code;
 pub mod reader;
 pub mod wrapper;
 
+use code::Code;
 use wrapper::Wrapper;
 
 /// What the objects that are kept are called; a number follows.
@@ -59,10 +60,39 @@ pub struct Lto<'l> {
     pub explain: &'l Explain,
 }
 
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Lowered {
+    /// The intermediate code that there was, each with the name of the file.
+    code: Vec<(String, Code)>,
+}
+
+impl Lowered {
+    /// Whether there was any.
+    pub fn any(&self) -> bool {
+        !self.code.is_empty()
+    }
+
+    /// Why some of it may have been left out, should symbols stay undefined: linkers may pass over
+    /// members that they cannot read.
+    pub fn passed_over(&self, args: &Args, tools: &Tools) -> Option<String> {
+        unreadable(self.code.iter().cloned(), args, tools)
+    }
+}
+
+/// Why some of this cannot be read, on a line of its own, if it is a matter of versions.
+fn unreadable(
+    code: impl IntoIterator<Item = (String, Code)>,
+    args: &Args,
+    tools: &Tools,
+) -> Option<String> {
+    let (file, what) = reader::first_unreadable(code, args, tools)?;
+    Some(format!("\nukl-ld: error: {file}: {what}"))
+}
+
 impl Lto<'_> {
-    /// Replaces the inputs that hold intermediate code by the objects made of them. Says whether
-    /// there were any.
-    pub fn lower(&self, items: &mut Vec<Item>) -> Result<bool> {
+    /// Replaces the inputs that hold intermediate code by the objects made of them.
+    pub fn lower(&self, items: &mut Vec<Item>) -> Result<Lowered> {
         for item in &mut *items {
             if let Item::Library(library) = item {
                 let tools = reader::for_rustc(&library.args, self.tools.clone())?;
@@ -74,12 +104,14 @@ impl Lto<'_> {
                 library.items = inner.partially(std::mem::take(&mut library.items))?;
             }
         }
-        let intermediate = self.intermediate(items)?;
-        if !intermediate.contains(&true) {
-            return Ok(false);
+        let code = self.intermediate(items)?;
+        let intermediate: Vec<bool> = code.iter().map(|code| !code.is_empty()).collect();
+        let code: Vec<_> = code.into_iter().flatten().collect();
+        if code.is_empty() {
+            return Ok(Lowered::default());
         }
         let dir = self.directory()?;
-        let mut made = self.whole(items, &dir)?;
+        let mut made = self.whole(items, &code, &dir)?;
         let mut lowered = Vec::with_capacity(items.len());
         for (item, intermediate) in std::mem::take(items).into_iter().zip(intermediate) {
             if !intermediate {
@@ -101,7 +133,7 @@ impl Lto<'_> {
             }
         }
         *items = lowered;
-        Ok(true)
+        Ok(Lowered { code })
     }
 
     /// Whether GCC's plugin is in use. It takes objects that hold both kinds of code as well. gcc
@@ -110,12 +142,13 @@ impl Lto<'_> {
         has_gccs_plugin(self.args, self.tools)
     }
 
-    fn intermediate(&self, items: &[Item]) -> Result<Vec<bool>> {
-        let holds = |item: &Item| match item {
-            Item::File(file) => Ok(!code::of_file(file, self.is_gccs())?.is_empty()),
-            Item::Flag(_) | Item::Library(_) => Ok(false),
+    /// The intermediate code of each item.
+    fn intermediate(&self, items: &[Item]) -> Result<Vec<Vec<(String, Code)>>> {
+        let code = |item: &Item| match item {
+            Item::File(file) => code::of_file(file, self.is_gccs()),
+            Item::Flag(_) | Item::Library(_) => Ok(Vec::new()),
         };
-        items.iter().map(holds).collect()
+        items.iter().map(code).collect()
     }
 
     fn directory(&self) -> Result<PathBuf> {
@@ -129,7 +162,7 @@ impl Lto<'_> {
     }
 
     /// Links everything, and returns the objects that were made of intermediate code.
-    fn whole(&self, items: &[Item], dir: &Path) -> Result<Vec<PathBuf>> {
+    fn whole(&self, items: &[Item], code: &[(String, Code)], dir: &Path) -> Result<Vec<PathBuf>> {
         // The image's own link says better what is missing.
         let mut more = vec!["--unresolved-symbols=ignore-all".into()];
         let mut environment = Vec::new();
@@ -178,7 +211,7 @@ impl Lto<'_> {
             temp: dir,
         };
         let words = link.words(&dir.join("whole"), more)?;
-        self.run(&words, &environment)?;
+        self.run(&words, &environment, code)?;
         let mut made = Vec::new();
         for entry in fs::read_dir(dir).at(dir)? {
             let entry = entry.at(dir)?;
@@ -208,7 +241,8 @@ impl Lto<'_> {
     /// Compiles the intermediate code among the parts of a shared library, and nothing else: what
     /// the library exports has to stay, whoever needs it.
     fn partially(&self, items: Vec<Item>) -> Result<Vec<Item>> {
-        let intermediate = self.intermediate(&items)?;
+        let code = self.intermediate(&items)?;
+        let intermediate: Vec<bool> = code.iter().map(|code| !code.is_empty()).collect();
         if !intermediate.contains(&true) {
             return Ok(items);
         }
@@ -252,7 +286,8 @@ impl Lto<'_> {
         // A partial link of gcc's makes intermediate code again unless told otherwise.
         let mut options = env::var_os("COLLECT_GCC_OPTIONS").unwrap_or_default();
         options.push(" '-flinker-output=nolto-rel'");
-        self.run(&words, &[("COLLECT_GCC_OPTIONS", options)])?;
+        let environment = [("COLLECT_GCC_OPTIONS", options)];
+        self.run(&words, &environment, &code.concat())?;
         self.explain.note(format_args!(
             "{}: made by the compiler's plugin",
             output.display()
@@ -293,7 +328,13 @@ impl Lto<'_> {
         words
     }
 
-    fn run(&self, words: &[OsString], environment: &[(&str, OsString)]) -> Result<()> {
+    /// Runs the linker on this intermediate code.
+    fn run(
+        &self,
+        words: &[OsString],
+        environment: &[(&str, OsString)],
+        code: &[(String, Code)],
+    ) -> Result<()> {
         let mut command = Command::new(&self.tools.host_ld);
         let (name, depth) = tools::depth(&self.tools.host_ld)?;
         command.env(name, depth);
@@ -308,7 +349,10 @@ impl Lto<'_> {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        Err(Error::Lto(said.trim_end().to_owned()))
+        Err(Error::Lto {
+            messages: said.trim_end().to_owned(),
+            why: unreadable(code.iter().cloned(), self.args, self.tools).unwrap_or_default(),
+        })
     }
 }
 

@@ -23,6 +23,29 @@ pub(super) fn search_dirs(args: &Args, base: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The archive that the host link takes for `-lNAME`, or nothing if it takes a shared library, which
+/// it may if `dynamic` is set. The linker's own directories are not looked into.
+pub fn archive(args: &Args, name: &OsStr, dynamic: bool) -> Option<PathBuf> {
+    let exact = name.as_bytes().strip_prefix(b":").map(OsStr::from_bytes);
+    let (archive, shared) = match exact {
+        Some(exact) => (exact.to_owned(), None),
+        None => {
+            let shared = dynamic.then(|| named("lib", name, ".so"));
+            (named("lib", name, ".a"), shared)
+        }
+    };
+    for dir in search_dirs(args, Path::new("")) {
+        if shared.as_ref().is_some_and(|name| dir.join(name).is_file()) {
+            return None;
+        }
+        let path = dir.join(&archive);
+        if path.is_file() {
+            return Some(path);
+        }
+    }
+    None
+}
+
 /// A directory that may begin with `=` or `$SYSROOT`.
 pub(super) fn under(sysroot: &Path, dir: &[u8]) -> PathBuf {
     let rest = dir
@@ -61,7 +84,36 @@ pub(super) fn named(before: &str, name: &OsStr, behind: &str) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn a_shared_library_hides_archives_unless_the_link_is_static() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["one/libx.a", "two/libx.so", "two/libx.a", "two/liby.a"] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let found = |dirs: &[&str], name: &str, dynamic| {
+            let words = dirs
+                .iter()
+                .map(|name| dir.path().join(name))
+                .map(|dir| format!("-L{}", dir.display()).into());
+            let path = archive(&Args::parse(words), OsStr::new(name), dynamic)?;
+            let path = path.strip_prefix(dir.path()).unwrap();
+            Some(path.to_str().unwrap().to_owned())
+        };
+        assert_eq!(found(&["two", "one"], "x", true), None);
+        assert_eq!(found(&["two", "one"], "x", false).unwrap(), "two/libx.a");
+        assert_eq!(found(&["one", "two"], "x", true).unwrap(), "one/libx.a");
+        assert_eq!(
+            found(&["one", "two"], ":liby.a", true).unwrap(),
+            "two/liby.a"
+        );
+        assert_eq!(found(&["one"], "y", true), None);
+    }
 
     #[test]
     fn sysroots_stand_for_the_equals_sign() {

@@ -16,12 +16,14 @@ use super::bitcode::Version;
 use super::code;
 use super::code::Code;
 use crate::args::Args;
+use crate::args::Kind;
 use crate::args::table::Role;
 use crate::elf;
 use crate::error::Error;
 use crate::error::Result;
 use crate::inputs::File;
 use crate::inputs::content;
+use crate::inputs::search;
 use crate::tools::Tools;
 
 /// Something that reads bitcode.
@@ -108,6 +110,16 @@ pub fn for_rustc(args: &Args, tools: Tools) -> Result<Tools> {
 /// Why a host link failed, if it is for intermediate code among the inputs that the linker or its
 /// plugin cannot read. The linkers' own words on this hardly name the versions.
 pub fn unreadable(args: &Args, tools: &Tools) -> Option<Error> {
+    let (file, what) = first_unreadable(intermediate(args), args, tools)?;
+    Some(Error::Input { file, what })
+}
+
+/// The first of this intermediate code that the linker or its plugin cannot read, and why.
+pub fn first_unreadable(
+    code: impl IntoIterator<Item = (String, Code)>,
+    args: &Args,
+    tools: &Tools,
+) -> Option<(String, String)> {
     let plugins = || args.all(Role::Plugin).map(Path::new);
     let reader = match tools.is_lld() {
         true => Reader::lld(tools.host_ld.clone()),
@@ -115,26 +127,33 @@ pub fn unreadable(args: &Args, tools: &Tools) -> Option<Error> {
     };
     let gccs = super::has_gccs_plugin(args, tools);
     let linker = tools.host_ld.display();
-    let mut error = None;
-    for (file, code) in intermediate(args) {
+    let mut unidentified = None;
+    for (file, code) in code {
         let what = match (&code, &reader) {
             (Code::Llvm(_), None) => format!(
                 "{code}, which {linker} cannot read without LLVM's plugin; link with clang \
                  (UKL_CC=clang), or with -fuse-ld=lld"
             ),
-            (Code::Llvm(Some(producer)), Some(reader)) => {
-                let needed = bitcode::version(producer)?;
-                if reader.reads(needed) {
-                    continue;
+            (Code::Llvm(producer), Some(reader)) => {
+                let path = reader.path.display();
+                match producer.as_deref().and_then(bitcode::version) {
+                    Some(needed) if reader.reads(needed) => continue,
+                    Some(needed) => format!(
+                        "{code}, which {} ({path}) cannot read; link with LLVM {} or later, or \
+                         compile this with LLVM {} or earlier",
+                        reader.name, needed[0], reader.version[0],
+                    ),
+                    None => {
+                        // That may be older, too. Another file may be the reason.
+                        let what = format!(
+                            "{code} of a version that it does not tell; {} ({path}) reads that of \
+                             LLVM {} and earlier",
+                            reader.name, reader.version[0],
+                        );
+                        unidentified = unidentified.or(Some((file, what)));
+                        continue;
+                    }
                 }
-                format!(
-                    "{code}, which {} ({}) cannot read; link with LLVM {} or later, or compile \
-                     this with LLVM {} or earlier",
-                    reader.name,
-                    reader.path.display(),
-                    needed[0],
-                    reader.version[0],
-                )
             }
             (Code::Gcc(_), _) if !gccs => format!(
                 "{code}, which {linker} cannot read without GCC's plugin; link with the gcc that \
@@ -142,15 +161,29 @@ pub fn unreadable(args: &Args, tools: &Tools) -> Option<Error> {
             ),
             _ => continue,
         };
-        error = error.or(Some(Error::Input { file, what }));
+        return Some((file, what));
     }
-    error
+    unidentified
 }
 
-/// The intermediate code among the files that are named on the command line.
+/// The intermediate code among the files that the host link is given, by name or as libraries.
 fn intermediate(args: &Args) -> impl Iterator<Item = (String, Code)> {
-    args.inputs().flat_map(|path| {
-        let file = content::file(Path::new(path));
+    let mut dynamic = true;
+    let mut files = Vec::new();
+    for arg in &args.list {
+        match (&arg.kind, arg.role()) {
+            (Kind::Input(path), _) => files.push(PathBuf::from(path)),
+            (_, Some(Role::Static)) => dynamic = false,
+            (_, Some(Role::Dynamic)) => dynamic = true,
+            (_, Some(Role::Library)) => {
+                let name = arg.value().unwrap_or_default();
+                files.extend(search::archive(args, name, dynamic));
+            }
+            _ => {}
+        }
+    }
+    files.into_iter().flat_map(|path| {
+        let file = content::file(&path);
         let found = file.and_then(|file: File| code::of_file(&file, false).ok());
         found.unwrap_or_default()
     })
