@@ -154,6 +154,10 @@ fn probe(args: &Args, output: &Path, around: &Surroundings) -> Option<&'static s
     if name.starts_with(b"conftest") {
         return Some("autoconf's conftest");
     }
+    // Python's distutils and what follows it.
+    if name == b"_configtest" {
+        return Some("distutils' _configtest");
+    }
     // Hand-written makefiles, zstd's among them: have_pthread and the like.
     if name.starts_with(b"have_") {
         return Some("a makefile's check");
@@ -174,6 +178,10 @@ fn probe(args: &Args, output: &Path, around: &Surroundings) -> Option<&'static s
     // meson: sanitycheckc.exe and tmpxxxx/output.exe.
     if within(b"meson-private") {
         return Some("meson's check");
+    }
+    // Configure scripts of one project's own, or of its family's.
+    if let Some(why) = known_configure(&full, &dirs) {
+        return Some(why);
     }
     // waf's .conf_check_xxxx and scons' .sconf_temp.
     if dirs
@@ -200,13 +208,43 @@ fn probe(args: &Args, output: &Path, around: &Surroundings) -> Option<&'static s
     None
 }
 
+/// The trials of well-known projects that have a configure script of their own. A name that a
+/// program might have as well counts only where such a script has left other traces.
+fn known_configure(output: &Path, names: &[&[u8]]) -> Option<&'static str> {
+    let beside = |name: &str| output.with_file_name(name).is_file();
+    let [.., dir, name] = *names else {
+        return None;
+    };
+    // nginx, and what has its scripts from there: objs/autotest.
+    if name == b"autotest" && beside("autoconf.err") {
+        return Some("nginx's autotest");
+    }
+    // zlib and zlib-ng: ztest and the number of the shell.
+    if is_numbered(name, b"ztest") && beside("configure.log") {
+        return Some("zlib's ztest");
+    }
+    // ffmpeg: /tmp/ffconf.xxxxxxxx/test; a while ago, /tmp/ffconf.xxxxxxxx alone.
+    if dir.starts_with(b"ffconf.") || name.starts_with(b"ffconf.") {
+        return Some("ffmpeg's check");
+    }
+    if dir == b"config-temp" && name == b"qemu-conf.exe" {
+        return Some("QEMU's check");
+    }
+    // perl, and others that have their script from metaconfig, too.
+    if dir == b"UU" && name == b"try" {
+        return Some("perl's try");
+    }
+    None
+}
+
 /// Whether one of the directories is called this and a number.
 fn within_numbered(dirs: &[&[u8]], beginning: &[u8]) -> bool {
-    let numbered = |dir: &&[u8]| {
-        dir.strip_prefix(beginning)
-            .is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
-    };
-    dirs.iter().any(numbered)
+    dirs.iter().any(|dir| is_numbered(dir, beginning))
+}
+
+fn is_numbered(name: &[u8], beginning: &[u8]) -> bool {
+    name.strip_prefix(beginning)
+        .is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
 }
 
 /// Whether the output lies in a directory that is removed when the build is done, after the output,
@@ -291,6 +329,7 @@ mod tests {
             "./conftest.exe",
             "cmTC_1a2b3",
             "have_zlib",
+            "_configtest",
             "/t/b1/_cgo_.o",
         ] {
             assert!(matches!(mode(&["-o", out, "x.o"]), Mode::Host(_)), "{out}");
@@ -304,6 +343,41 @@ mod tests {
         ] {
             assert!(matches!(mode_in(cwd, &["x.o"]), Mode::Host(_)), "{cwd}");
         }
+    }
+
+    #[test]
+    fn probes_of_single_projects_have_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let cwd = dir.path().to_str().unwrap();
+        for dir in ["objs", "UU", "config-temp", "ffconf.a1B2c3D4"] {
+            std::fs::create_dir(Path::new(cwd).join(dir)).unwrap();
+        }
+        let try_out = |output: &str| mode_in(cwd, &["-o", output, "x.o"]);
+        // Names that anybody's program may have.
+        let names = ["objs/autotest", "ztest", "ztest123", "try", "objs/try"];
+        for output in names {
+            assert_eq!(try_out(output), image(&format!("{output}.ukl")));
+        }
+        for trace in ["objs/autoconf.err", "configure.log"] {
+            std::fs::write(Path::new(cwd).join(trace), "").unwrap();
+        }
+        for output in [
+            "objs/autotest",
+            "ztest123",
+            "UU/try",
+            "config-temp/qemu-conf.exe",
+            "ffconf.a1B2c3D4/test",
+            "/tmp/ffconf.a1B2c3D4.exe",
+        ] {
+            assert!(matches!(try_out(output), Mode::Host(_)), "{output}");
+        }
+        for output in ["autotest", "objs/nginx", "ztest", "ztest-123", "try"] {
+            assert_eq!(try_out(output), image(&format!("{output}.ukl")));
+        }
+        assert!(matches!(
+            mode_in(&format!("{cwd}/UU"), &["-otry", "x.o"]),
+            Mode::Host(_)
+        ));
     }
 
     #[test]
