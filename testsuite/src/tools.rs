@@ -49,12 +49,20 @@ impl Tools {
     pub fn inputs(&self) -> Vec<PathBuf> {
         let lib =
             env::var_os("UKL_LIBDIR").map_or_else(|| self.bin.join("../lib/ukl"), PathBuf::from);
-        vec![
+        let mut inputs = vec![
             self.tool("ukl-cc"),
             self.tool("ukl-ld"),
             lib.join("init"),
             lib.join("kernel/vmlinux"),
-        ]
+            lib.join("libukl.a"),
+            lib.join("include/ukl.h"),
+        ];
+        let shortcuts = std::fs::read_dir(lib.join("shortcuts"));
+        let shortcuts = shortcuts.into_iter().flatten().flatten();
+        let mut shortcuts: Vec<_> = shortcuts.map(|entry| entry.path()).collect();
+        shortcuts.sort();
+        inputs.append(&mut shortcuts);
+        inputs
     }
 }
 
