@@ -64,6 +64,8 @@ run: all
 test-deps:
 	@scripts/deps --tests
 
+# With all of that there, no test may be left out.
+test: export UKL_TEST_NO_SKIPS := 1
 test: all test-deps kernel-loc kernel-checkpatch
 	$(cargo) test --release
 	$(cargo) test --release -p ukl-init

@@ -48,6 +48,7 @@
 //! - `UKL_TEST_SINGLE`: see above.
 //! - `UKL_TEST_PATIENCE`: multiplies every time limit.
 //! - `UKL_TEST_CPUS`: processors of a guest whose program does not say, 2 if not set.
+//! - `UKL_TEST_NO_SKIPS`: with 1, a test that cannot be made here fails ([`skip`]).
 //! - `UKL_STRESS_SECONDS`: how long `tests/stress.rs` goes on, 90 if not set.
 
 pub mod batch;
@@ -62,5 +63,6 @@ pub mod kernel_log;
 pub mod monitor;
 pub mod process;
 pub mod project;
+pub mod skip;
 pub mod tools;
 pub mod verdict;

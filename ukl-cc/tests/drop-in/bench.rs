@@ -9,6 +9,8 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
+use crate::skip::skip;
+
 /// What a linked program exits with if all is well.
 pub const GOOD: i32 = 42;
 
@@ -148,11 +150,11 @@ impl Bench {
     }
 }
 
-/// Whether a tool that a test is about is there.
+/// Whether a tool that a test is about is not there.
 pub fn lacks(tool: &str) -> bool {
     let lacks = Command::new(tool).arg("--version").output().is_err();
     if lacks {
-        eprintln!("skipped: no {tool}");
+        skip(&format!("no {tool}"));
     }
     lacks
 }

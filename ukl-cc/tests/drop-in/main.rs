@@ -1,6 +1,8 @@
 //! ukl-cc in the place of cc: under build tools, and asked what they ask compilers.
 
 mod bench;
+#[path = "../../../testsuite/src/skip.rs"]
+mod skip;
 
 mod bazel;
 mod build_tools;

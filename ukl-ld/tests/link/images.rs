@@ -6,12 +6,13 @@ use std::process::Command;
 use crate::bench::Bench;
 use crate::bench::both;
 use crate::bench::silent;
+use crate::skip::skip;
 
 /// gcc with ukl-ld and the archive, or nothing if the kernel is not built.
 fn gcc(bench: &Bench) -> Option<Command> {
     let lib = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/lib/ukl");
     if !lib.join("kernel/vmlinux").is_file() || !lib.join("init").is_file() {
-        eprintln!("skipped: no kernel archive in {}", lib.display());
+        skip(&format!("no kernel archive in {}", lib.display()));
         return None;
     }
     let mut gcc = bench.compiler("gcc");

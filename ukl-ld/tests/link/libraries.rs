@@ -1,7 +1,12 @@
 //! Libraries: the static counterpart of what the host link takes.
 
+use std::fs;
+use std::path::PathBuf;
+
 use crate::bench::Bench;
 use crate::bench::stderr;
+use crate::bench::stdout;
+use crate::skip::skip;
 
 /// libNAME.so and libNAME.a of NAME.c, which has a function of that name.
 fn both_kinds(bench: &Bench, name: &str, text: &str, shared_needs: &str) {
@@ -82,34 +87,38 @@ fn no_static_counterpart() {
     assert!(!bench.has("x"));
 }
 
+/// An installed library whose development package is not, as there are some on every system, and
+/// a function of it.
+fn shared_only(bench: &Bench) -> Option<(PathBuf, String)> {
+    let dir = fs::read_dir("/usr/lib/x86_64-linux-gnu").ok()?;
+    dir.flatten().find_map(|entry| {
+        let path = entry.path();
+        let (stem, version) = path.file_name()?.to_str()?.split_once(".so.")?;
+        let has = |kind: &str| path.with_file_name(format!("{stem}.{kind}")).exists();
+        if !stem.starts_with("lib") || version.contains('.') || has("so") || has("a") {
+            return None;
+        }
+        let symbols = bench.ok("nm", &format!("-D --defined-only {}", path.display()));
+        let symbol = stdout(&symbols).lines().find_map(|line| {
+            let (_, name) = line.split_once(" T ")?;
+            let name = name.split('@').next()?;
+            name.starts_with(|c: char| c.is_ascii_lowercase())
+                .then(|| name.to_owned())
+        });
+        Some((path.clone(), symbol?))
+    })
+}
+
 #[test]
 fn no_static_counterpart_of_an_installed_library() {
     let bench = Bench::new();
-    // Every Debian has libselinux.so.1 or one like it without its development package.
-    let Some(library) = ["libapt-pkg.so.6.0", "libsystemd.so.0", "libpam.so.0"]
-        .iter()
-        .map(|name| std::path::PathBuf::from(format!("/usr/lib/x86_64-linux-gnu/{name}")))
-        .find(|path| path.exists() && !path.with_extension("").with_extension("a").exists())
-    else {
-        eprintln!("skipped: no library to try");
+    let Some((library, symbol)) = shared_only(&bench) else {
+        skip("all libraries have static counterparts");
         return;
     };
-    let symbols = String::from_utf8(
-        bench
-            .ok("nm", &format!("-D --defined-only {}", library.display()))
-            .stdout,
-    )
-    .unwrap();
-    let symbol = symbols.lines().find_map(|line| {
-        let (_, name) = line.split_once(" T ")?;
-        Some(name.split('@').next()?.to_owned())
-    });
     bench.file(
         "x.c",
-        &format!(
-            "int {0}();\nint main(void) {{ return {0}(); }}",
-            symbol.unwrap()
-        ),
+        &format!("int {symbol}();\nint main(void) {{ return {symbol}(); }}"),
     );
     let output = bench.gcc(&format!("x.c {} -o x", library.display()));
     assert!(!output.status.success());

@@ -2,6 +2,8 @@
 //! variant: it has to do what the host output does.
 
 mod bench;
+#[path = "../../../testsuite/src/skip.rs"]
+mod skip;
 
 mod diagnostics;
 mod images;

@@ -8,6 +8,7 @@ use crate::bench::both;
 use crate::bench::silent;
 use crate::bench::stderr;
 use crate::bench::stdout;
+use crate::skip::skip;
 
 /// Nothing but the host output.
 fn host_only(bench: &Bench, args: &str, output: &str) {
@@ -198,7 +199,7 @@ fn other_linkers_make_the_host_output() {
             .output()
             .is_err()
         {
-            eprintln!("skipped: no ld.{name}");
+            skip(&format!("no ld.{name}"));
             continue;
         }
         let bench = Bench::hello();
