@@ -39,6 +39,11 @@ impl Package {
         self.dir.path().join(name)
     }
 
+    fn add_to_manifest(&self, text: &str) {
+        let manifest = fs::read_to_string(self.path("Cargo.toml")).unwrap();
+        self.file("Cargo.toml", &(manifest + text));
+    }
+
     fn file(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -188,11 +193,7 @@ fn crt_static() {
 #[test]
 fn panic_abort() {
     let package = Package::new("fn main() { panic!(\"astray\") }\n");
-    let manifest = fs::read_to_string(package.path("Cargo.toml")).unwrap();
-    package.file(
-        "Cargo.toml",
-        &(manifest + "[profile.dev]\npanic = \"abort\"\n"),
-    );
+    package.add_to_manifest("[profile.dev]\npanic = \"abort\"\n");
     package.build("");
     let (said, status) = package.same("target/debug/x");
     assert!(said.contains("astray"), "{said}");
@@ -201,11 +202,7 @@ fn panic_abort() {
 
 fn with_profile(profile: &str) {
     let package = Package::new(MAIN);
-    let manifest = fs::read_to_string(package.path("Cargo.toml")).unwrap();
-    package.file(
-        "Cargo.toml",
-        &format!("{manifest}[profile.release]\n{profile}\n"),
-    );
+    package.add_to_manifest(&format!("[profile.release]\n{profile}\n"));
     package.build("--release");
     assert_eq!(package.same("target/release/x").1, Some(42));
 }
@@ -262,11 +259,7 @@ fn a_test_harness_ends_with_its_result() {
 #[test]
 fn a_cdylib_is_a_host_library() {
     let package = Package::new("fn main() {}\n");
-    let manifest = fs::read_to_string(package.path("Cargo.toml")).unwrap();
-    package.file(
-        "Cargo.toml",
-        &(manifest + "[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n"),
-    );
+    package.add_to_manifest("[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n");
     package.file(
         "src/lib.rs",
         "#[no_mangle]\npub extern \"C\" fn answer() -> i32 { 42 }\n",
@@ -291,11 +284,7 @@ fn a_workspace_with_a_dylib() {
     let package = Package::new(
         "fn main() { println!(\"{}\", d::twice(1)); std::process::exit(d::twice(21)) }\n",
     );
-    let manifest = fs::read_to_string(package.path("Cargo.toml")).unwrap();
-    package.file(
-        "Cargo.toml",
-        &(manifest + "[dependencies]\nd = { path = \"d\" }\n[workspace]\n"),
-    );
+    package.add_to_manifest("[dependencies]\nd = { path = \"d\" }\n[workspace]\n");
     package.file(
         "d/Cargo.toml",
         "[package]\nname = \"d\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
@@ -316,11 +305,7 @@ fn a_workspace_with_a_dylib() {
 #[test]
 fn a_procedural_macro_runs_on_the_host() {
     let package = Package::new("fn main() { std::process::exit(m::answer!()) }\n");
-    let manifest = fs::read_to_string(package.path("Cargo.toml")).unwrap();
-    package.file(
-        "Cargo.toml",
-        &(manifest + "[dependencies]\nm = { path = \"m\" }\n[workspace]\n"),
-    );
+    package.add_to_manifest("[dependencies]\nm = { path = \"m\" }\n[workspace]\n");
     package.file(
         "m/Cargo.toml",
         "[package]\nname = \"m\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[lib]\nproc-macro = true\n",
@@ -650,14 +635,106 @@ fn in_the_guest(package: &Package, words: &str) -> Command {
 
 #[test]
 fn cargo_run_in_the_guest() {
-    let package = Package::new(
-        "fn main() {\n    print!(\"{:?}\", std::env::args().collect::<Vec<_>>());\n    \
-         std::process::exit(42)\n}\n",
-    );
+    let package = Package::new(&format!(
+        "fn main() {{\n    let args: Vec<_> = std::env::args().collect();\n    \
+             print!(\"{{}} {{args:?}}\", ring());\n    std::process::exit(42)\n}}\n{RING}"
+    ));
     let mut cargo = in_the_guest(&package, "run");
     let output = cargo.args(["--", "a b"]).output().unwrap();
     // Called what cargo calls it in the end, not what it was linked as.
-    assert_eq!(said(&output), "[\"/ukl/x\", \"a b\"]");
+    assert_eq!(said(&output), "0 [\"/ukl/x\", \"a b\"]");
+    assert_eq!(output.status.code(), Some(42));
+}
+
+/// The privilege level that code runs at. No process of this machine is at 0.
+const RING: &str = "pub fn ring() -> u16 {\n    let cs: u16;\n    \
+                    unsafe { std::arch::asm!(\"mov {0:x}, cs\", out(reg) cs) };\n    cs & 3\n}\n";
+
+/// An example, static on the host as well, for a target that is named.
+#[test]
+fn a_static_example_in_the_guest() {
+    let package = Package::new("fn main() {}\n");
+    package.file(
+        "examples/y.rs",
+        &format!(
+            "fn main() {{\n    let sum: u16 = (0..4).map(|i| std::thread::spawn(move || i + \
+             ring()).join().unwrap()).sum();\n    \
+             print!(\"{{sum}} {{}}\", cfg!(target_feature = \"crt-static\"));\n    \
+             std::process::exit(42)\n}}\n{RING}"
+        ),
+    );
+    let mut cargo = in_the_guest(&package, &format!("run --example y --target {HOST}"));
+    cargo.env("RUSTFLAGS", rustflags() + " -C target-feature=+crt-static");
+    let output = cargo.output().unwrap();
+    assert_eq!(said(&output), "6 true");
+    assert_eq!(output.status.code(), Some(42));
+}
+
+/// Whatever a release may be made smaller by.
+#[test]
+fn a_small_release_in_the_guest() {
+    let package = Package::new("");
+    package.file(
+        "src/main.rs",
+        &format!(
+            "fn main() {{\n    println!(\"{{}}\", ring());\n    panic!(\"astray\")\n}}\n{RING}"
+        ),
+    );
+    package.add_to_manifest(
+        "[profile.release]\npanic = \"abort\"\nstrip = true\nlto = \"fat\"\nopt-level = \"z\"\n\
+         codegen-units = 1\n",
+    );
+    let output = in_the_guest(&package, "run --release").output().unwrap();
+    let text = said(&output);
+    assert!(text.starts_with("0\n") && text.contains("astray"), "{text}");
+    assert_eq!(output.status.code(), Some(128 + 6), "SIGABRT: {text}");
+    let symbols = package.command("nm").arg("target/release/x").output();
+    assert!(said(&symbols.unwrap()).contains("no symbols"));
+}
+
+/// A program that needs a Rust library and a C library of its workspace, both shared ones.
+#[test]
+fn shared_libraries_of_a_workspace_in_the_guest() {
+    let package = Package::new("");
+    package.add_to_manifest(
+        "[dependencies]\nd = { path = \"d\" }\n[workspace]\nmembers = [\"half\"]\n",
+    );
+    for (name, kind, text) in [
+        ("d", "dylib", "pub fn twice(x: i32) -> i32 { 2 * x }\n"),
+        (
+            "half",
+            "cdylib",
+            "#[no_mangle]\npub extern \"C\" fn half(x: i32) -> i32 { vec![x / 2].remove(0) }\n",
+        ),
+    ] {
+        package.file(
+            &format!("{name}/Cargo.toml"),
+            &format!(
+                "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
+                 [lib]\ncrate-type = [\"{kind}\"]\n"
+            ),
+        );
+        package.file(&format!("{name}/src/lib.rs"), text);
+    }
+    package.file(
+        "build.rs",
+        &format!(
+            "fn main() {{ println!(\"cargo::rustc-link-search={}\") }}\n",
+            package.path("target/debug").display()
+        ),
+    );
+    package.file(
+        "src/main.rs",
+        &format!(
+            "#[link(name = \"half\", kind = \"dylib\")]\nextern \"C\" {{ fn half(x: i32) -> i32; }}\n\
+             fn main() {{\n    print!(\"{{}}\", ring());\n    \
+             std::process::exit(unsafe {{ half(d::twice(42)) }})\n}}\n{RING}"
+        ),
+    );
+    let mut cargo = in_the_guest(&package, "build -p half");
+    assert_eq!(said(&cargo.output().unwrap()), "");
+    let output = in_the_guest(&package, "run").output().unwrap();
+    assert_eq!(said(&output), "0");
     assert_eq!(output.status.code(), Some(42));
 }
 
@@ -666,9 +743,10 @@ fn cargo_test_in_the_guest() {
     let package = Package::new("fn main() {}\n");
     package.file(
         "src/main.rs",
-        "fn main() {}\n#[test]\nfn good() {}\n#[test]\nfn bad() { panic!(\"as told\") }\n\
-         #[test]\nfn alone() { assert_eq!(std::fs::read_to_string(\"/proc/1/comm\").unwrap(), \
-         \"init\\n\") }\n",
+        &format!(
+            "fn main() {{}}\n#[test]\nfn good() {{}}\n#[test]\nfn bad() {{ panic!(\"as told\") }}\n\
+             #[test]\nfn alone() {{ assert_eq!(ring(), 0) }}\n#[cfg(test)]\n{RING}"
+        ),
     );
     let output = in_the_guest(&package, "test").output().unwrap();
     let text = said(&output);
@@ -682,8 +760,7 @@ fn documentation_tests_in_the_guest() {
     let package = Package::new("fn main() {}\n");
     package.file(
         "src/lib.rs",
-        "/// ```\n/// assert_eq!(x::two(), 2);\n/// assert_eq!(std::fs::read_to_string(\
-         \"/proc/1/comm\").unwrap(), \"init\\n\");\n/// ```\npub fn two() -> i32 { 2 }\n",
+        &format!("/// ```\n/// assert_eq!(x::ring(), 0);\n/// ```\n{RING}"),
     );
     let mut cargo = in_the_guest(&package, "test --doc");
     // rustdoc does not see RUSTFLAGS.
