@@ -41,6 +41,14 @@ pub fn first_complaint<'a>(log: &'a str, also: &[String]) -> Option<&'a str> {
     })
 }
 
+/// Whether this is the log of a machine whose program runs at ring 0. Who asks for that is taken by
+/// the kernel for somebody who loads a module, and the first time that happens, LoadPin tells which
+/// file it was.
+pub fn is_at_ring_0(log: &str) -> bool {
+    log.lines()
+        .any(|line| message(line).starts_with("LoadPin: kernel-module pinned obj=\"/ukl/"))
+}
+
 /// Whether the log ends in a fault of QEMU's emulation: the kernel is stopped by a breakpoint that
 /// it had long taken out of its own code. The emulation of several CPUs may keep what it has
 /// translated from a byte that another CPU is changing; unpatched kernels die of it as well, and
@@ -179,6 +187,14 @@ mod tests {
             stopped_at("0010:do_idle+0x5/0x10")
         );
         assert!(!is_stale_breakpoint(&log));
+    }
+
+    #[test]
+    fn the_first_program_at_ring_0_is_in_the_log() {
+        let ready = "[    0.3] LoadPin: ready to pin (currently not enforcing)\n";
+        let pinned = "[    1.5] LoadPin: kernel-module pinned obj=\"/ukl/x\" pid=45\r\n";
+        assert!(!is_at_ring_0(ready));
+        assert!(is_at_ring_0(&[ready, pinned].concat()));
     }
 
     #[test]

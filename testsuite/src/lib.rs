@@ -63,6 +63,7 @@ pub mod kernel_log;
 pub mod monitor;
 pub mod process;
 pub mod project;
+pub mod recorder;
 pub mod skip;
 pub mod tools;
 pub mod verdict;

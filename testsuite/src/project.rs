@@ -203,7 +203,27 @@ pub fn run(tools: &Tools, log: &str, words: &[&OsStr], stdin: &[u8]) -> Result<p
         .args(words);
     let output = process::run(&mut command, patient(Duration::from_secs(300)))?;
     healthy(&log)?;
+    at_its_ring(&log, words)?;
     Ok(output)
+}
+
+/// There was a guest, and the program ran at ring 0, unless `ukl-run` was told otherwise.
+fn at_its_ring(log: &Path, words: &[&OsStr]) -> Result<()> {
+    let text = fs::read(log).with_context(|| log.display().to_string())?;
+    let text = String::from_utf8_lossy(&text);
+    match words.contains(&OsStr::new("--ring3")) {
+        true => ensure!(
+            text.contains("Linux version "),
+            "{}: no boot",
+            log.display()
+        ),
+        false => ensure!(
+            kernel_log::is_at_ring_0(&text),
+            "{}: nothing ran at ring 0",
+            log.display()
+        ),
+    }
+    Ok(())
 }
 
 /// A machine that died of a fault of its emulation, which a test may try again after.
@@ -242,6 +262,7 @@ pub struct Server {
     pub port: u16,
     log: PathBuf,
     output: PathBuf,
+    words: Vec<OsString>,
 }
 
 impl Server {
@@ -273,6 +294,7 @@ impl Server {
             port,
             log,
             output,
+            words: words.iter().map(OsString::from).collect(),
         })
     }
 
@@ -309,7 +331,7 @@ impl Server {
                     "ended with {status}:\n{}",
                     self.said()
                 );
-                return healthy(&self.log);
+                return self.looked_well();
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -319,7 +341,14 @@ impl Server {
     /// Cuts the power.
     pub fn cut(mut self) -> Result<()> {
         self.kill();
-        healthy(&self.log)
+        self.looked_well()
+    }
+
+    /// It was at its ring, and the kernel had nothing to complain about.
+    fn looked_well(&self) -> Result<()> {
+        healthy(&self.log)?;
+        let words: Vec<&OsStr> = self.words.iter().map(OsString::as_os_str).collect();
+        at_its_ring(&self.log, &words)
     }
 
     fn kill(&mut self) {

@@ -29,6 +29,7 @@ use testsuite::harness::words;
 use testsuite::process;
 use testsuite::project;
 use testsuite::project::Project;
+use testsuite::recorder::Recorder;
 use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
@@ -369,10 +370,15 @@ fn meson_cross(tools: &Tools) -> Result<()> {
 fn cargo(tools: &Tools) -> Result<()> {
     let dir = project::crate_source(tools, "semver", "semver", "1.0.26")?;
     let mut test = cargo_command(tools, &dir, &["test", "--locked"])?;
+    let recorder = Recorder::new(tools, "cargo")?;
+    test.env("PATH", recorder.path(tools)?);
     let report = check(&mut test)?;
     let good = report.matches("test result: ok. ").count();
     ensure!(good == 6, "{report}");
     ensure!(report.contains("20 passed"), "{report}");
+    // Five programs of tests, and four examples of the documentation.
+    let boots = recorder.boots()?;
+    ensure!(boots == 9, "{boots} boots");
     Ok(())
 }
 
@@ -475,6 +481,11 @@ fn bazel(tools: &Tools) -> Result<()> {
         ))
         .args(options)
         .arg("//:cctest");
+    let recorder = Recorder::new(tools, "bazel")?;
+    bazel.env("PATH", recorder.path(tools)?).arg(format!(
+        "--sandbox_writable_path={}",
+        recorder.dir().display()
+    ));
     let output = process::run(&mut bazel, patient(Duration::from_secs(600)))?;
     let report = [output.stdout, output.stderr].concat();
     let report = String::from_utf8_lossy(&report);
@@ -489,5 +500,7 @@ fn bazel(tools: &Tools) -> Result<()> {
     );
     let log = fs::read_to_string(dir.join("bazel-testlogs/cctest/test.log"))?;
     ensure!(log.contains("Ran 84 tests."), "{log}");
+    let boots = recorder.boots()?;
+    ensure!(boots == 1, "{boots} boots");
     Ok(())
 }
