@@ -22,8 +22,9 @@ set(_ukl_run "${UKL_RUN}" ${UKL_RUN_FLAGS}
 	-v "${CMAKE_BINARY_DIR}:${CMAKE_BINARY_DIR}"
 	-w "${CMAKE_BINARY_DIR}")
 if(CMAKE_VERSION VERSION_LESS 3.29)
-	# Older versions have this for tests in any build; for the rest it is for cross builds only.
-	set(CMAKE_CROSSCOMPILING_EMULATOR ${_ukl_run})
+	# Older versions have this for tests in any build, and for try_run; for the rest it is for cross
+	# builds only.
+	set(CMAKE_CROSSCOMPILING_EMULATOR sh "${CMAKE_CURRENT_LIST_DIR}/cmake-run.sh" ${_ukl_run})
 else()
 	set(CMAKE_TEST_LAUNCHER ${_ukl_run})
 endif()
