@@ -29,8 +29,12 @@ use crate::trampoline::{self, Body, Call, Hole};
 use crate::traps;
 use crate::{Options, Reason, Report, SkipReason, Stub};
 
-/// `call rel32`
+/// `call rel32`, as long as `jmp rel32`
 const CALL_SIZE: u64 = 5;
+
+/// What they begin with.
+const CALL: u8 = 0xe8;
+const JUMP: u8 = 0xe9;
 
 const SYSCALL_SIZE: u64 = 2;
 
@@ -409,11 +413,24 @@ impl<'w> Work<'w, '_> {
         Ok(unchanged && behind.is_some_and(|behind| behind.start == frame.start))
     }
 
+    /// Whether a return follows: the stub's own does as well then.
+    fn returns_behind(&self, site: Node) -> bool {
+        let (code, next) = (self.code, site + 1);
+        let (section, end) = (code.section_of(site), code.nodes[site].next_ip());
+        code.node_at((section, end)) == Some(next)
+            && code.nodes[next].mnemonic() == Mnemonic::Ret
+            && code.nodes[next].op_count() == 0
+    }
+
     /// Takes the load out, moves what is behind it up, and puts the call in front of the site.
     fn slide(&mut self, section: usize, load: Load, site: Node, stub: Stub) -> bool {
         let (code, object) = (self.code, self.object);
         let Some(relocs) = code.relocs_of(section) else {
             return false;
+        };
+        let opcode = match stub {
+            Stub::Call { .. } if self.returns_behind(site) => JUMP,
+            _ => CALL,
         };
         let symbol = self.plan.stub_symbol(object, stub);
         let original = object.content(section);
@@ -469,7 +486,7 @@ impl<'w> Work<'w, '_> {
             _ => NOP,
         };
         content[at as usize..call].fill(filling);
-        content[call..end as usize].copy_from_slice(&[0xe8, 0, 0, 0, 0]);
+        content[call..end as usize].copy_from_slice(&[opcode, 0, 0, 0, 0]);
         relocs.push(Reloc {
             offset: call as u64 + 1,
             kind: R_X86_64_PLT32,

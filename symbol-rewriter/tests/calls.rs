@@ -61,8 +61,11 @@ fn skipped(body: &str) -> SkipReason {
 
 #[test]
 fn the_call_takes_the_place_of_number_and_syscall() {
-    let (report, data) = named_function("getppid", "mov $110,%eax\nsyscall\nret");
-    assert_eq!(named(&data, ".text"), [0x2e, 0x2e, 0xe8, 0, 0, 0, 0, 0xc3]);
+    let (report, data) = named_function("getppid", "mov $110,%eax\nsyscall\nnop\nret");
+    assert_eq!(
+        named(&data, ".text"),
+        [0x2e, 0x2e, 0xe8, 0, 0, 0, 0, 0x90, 0xc3]
+    );
     let stubs: Vec<String> = report.stubs.iter().map(Stub::to_string).collect();
     assert_eq!(stubs, ["__ukl_call_110_00"]);
     let code = disassembly(&data);
@@ -73,9 +76,21 @@ fn the_call_takes_the_place_of_number_and_syscall() {
 }
 
 #[test]
+fn where_a_return_follows_the_stub_returns_for_it() {
+    let (report, data) = named_function("getppid", "mov $110,%eax\nsyscall\nret");
+    assert_eq!(named(&data, ".text"), [0x2e, 0x2e, 0xe9, 0, 0, 0, 0, 0xc3]);
+    assert_eq!(only_mask(&report), 0);
+    // Not where it takes arguments off the stack, nor where the number's load keeps the `syscall`.
+    let (_, data) = named_function("getppid", "mov $110,%eax\nsyscall\nret $8");
+    assert_eq!(named(&data, ".text")[2], 0xe8);
+    let (_, data) = named_function("fork", "mov $57,%eax\nsyscall\nret");
+    assert_eq!(named(&data, ".text")[0], 0xe8);
+}
+
+#[test]
 fn three_bytes_that_load_the_number_are_enough() {
-    let (_, data) = named_function("getppid", "push $110\npop %rax\nsyscall\nret");
-    assert_eq!(named(&data, ".text"), [0xe8, 0, 0, 0, 0, 0xc3]);
+    let (_, data) = named_function("getppid", "push $110\npop %rax\nsyscall\nnop\nret");
+    assert_eq!(named(&data, ".text"), [0xe8, 0, 0, 0, 0, 0x90, 0xc3]);
     let (report, data) = named_function(
         "getppid",
         "mov $110,%r8d\n1: mov %r8d,%eax\nsyscall\ntest %rax,%rax\njs 1b\nret",
@@ -98,10 +113,10 @@ fn a_number_that_differs_between_ways_is_not_known() {
 
 #[test]
 fn a_long_load_is_filled_by_the_call() {
-    let (_, data) = named_function("getppid", "mov $110,%rax\nsyscall\nret");
+    let (_, data) = named_function("getppid", "mov $110,%rax\nsyscall\nnop\nret");
     assert_eq!(
         named(&data, ".text"),
-        [0x2e, 0x2e, 0x2e, 0x2e, 0xe8, 0, 0, 0, 0, 0xc3]
+        [0x2e, 0x2e, 0x2e, 0x2e, 0xe8, 0, 0, 0, 0, 0x90, 0xc3]
     );
 }
 

@@ -44,7 +44,7 @@ compiler's, but for those that begin with --ukl-, which are ukl-ld's:
   --ukl-no-image              Make no image
   --ukl-kernel-code           Compile C to an object that becomes part of the
                                 kernel: its headers, its flags
-  and the others of `ukl-ld --help'
+  and the others of `ukl-ld --ukl-help'
 
 -fuse-ld=NAME makes the host program with that linker; the image is always
 made with GNU ld. Link-time optimisation is the compiler's own.
@@ -53,6 +53,7 @@ Environment:
   UKL_CC, UKL_CXX             The real compiler, instead of cc and c++
   UKL_FLAGS                   More options for ukl-ld
   UKL_IMAGE                   0: make no image; 1: make one for probes, too
+  UKL_LD                      The real linker, instead of the first ld in PATH
   UKL_LIBDIR                  Where kernel/, init and libexec/ are
 ";
 

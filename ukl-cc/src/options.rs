@@ -5,8 +5,21 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::error::Error;
 
-/// Options of ukl-ld that take a value, and with it the next word if no `=` follows.
-const WITH_VALUE: &[&str] = &["add", "cmdline", "image", "kernel", "shortcuts"];
+/// Options of ukl-ld that take a value, and with it the next word if no `=` follows: the list that
+/// ukl-ld has, too.
+const WITH_VALUE: &[&str] = &[
+    "add",
+    "bypass-limit",
+    "cmdline",
+    "image",
+    "kernel",
+    "malloc",
+    "return",
+    "shortcuts",
+    "stack",
+    "stack-size",
+    "transition",
+];
 
 /// What the arguments ask for.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,6 +104,11 @@ mod tests {
             ["-Xlinker", "--ukl-add=a:/b", "x.c"]
         );
         assert!(read(["--ukl-add".into()]).is_err());
+    }
+
+    #[test]
+    fn ukl_ld_has_the_same_options_with_values() {
+        assert_eq!(WITH_VALUE, ukl_ld::own::WITH_VALUE);
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl Config {
                     }
                 }
                 b"stderr" if text()? == "stdout" => config.merge_stderr = true,
-                b"transition" | b"bypass-limit" => {
+                b"transition" | b"bypass-limit" | b"return" | b"stack" => {
                     let key = std::str::from_utf8(&record[..at]).map_err(|_| bad())?;
                     config.policy.set(key, text()?).ok_or_else(bad)?;
                 }
@@ -227,44 +227,45 @@ impl Config {
 pub struct Image {
     /// The program's path.
     pub program: PathBuf,
-    /// Its stubs, if it has any.
-    pub stubs: Option<Stubs>,
-    /// The slots of calls of its kernel code.
-    pub calls: Option<Stubs>,
+    /// The slots through which it gets into the kernel.
+    pub slots: Vec<Slots>,
     /// Its kernel code.
     pub kernel_code: Option<KernelCode>,
     /// How it gets into the kernel.
     pub policy: Policy,
 }
 
-/// Where a program's stubs are.
+/// Slots of a program, and what makes the difference between the rings: at ring 3, a few bytes
+/// from elsewhere in a slot stand where it is entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stubs {
+pub struct Slots {
     /// Offset of the first in the file.
     pub offset: usize,
     /// How many there are.
     pub count: usize,
     /// From one to the next.
     pub stride: usize,
-    /// How many bytes of each make the difference between the rings: at ring 3, the first of a stub
-    /// stand in the place of the next.
-    pub switch: usize,
+    /// Where in a slot the bytes for ring 3 are.
+    pub ring3: usize,
+    /// Where it is entered.
+    pub entry: usize,
 }
 
-impl Stubs {
+impl Slots {
     fn parse(text: &str) -> Option<Self> {
         let numbers: Vec<usize> = text
             .split(',')
             .map(|part| part.parse().ok())
             .collect::<Option<_>>()?;
-        let [offset, count, stride, switch] = numbers[..] else {
+        let [offset, count, stride, ring3, entry] = numbers[..] else {
             return None;
         };
-        Some(Stubs {
+        Some(Slots {
             offset,
             count,
             stride,
-            switch,
+            ring3,
+            entry,
         })
     }
 }
@@ -291,8 +292,7 @@ impl Image {
             let (key, value) = line.split_once('=')?;
             match key {
                 "program" => image.program = value.into(),
-                "stubs" => image.stubs = Some(Stubs::parse(value)?),
-                "calls" => image.calls = Some(Stubs::parse(value)?),
+                "slots" => image.slots.push(Slots::parse(value)?),
                 "kernel-code" => {
                     image.kernel_code = Some(KernelCode {
                         module: value.into(),
@@ -300,7 +300,9 @@ impl Image {
                     });
                 }
                 "bind" => bindings.push(Binding::parse(value)?),
-                "transition" | "bypass-limit" => image.policy.set(key, value)?,
+                "transition" | "bypass-limit" | "return" | "stack" | "stack-size" => {
+                    image.policy.set(key, value)?;
+                }
                 _ => {}
             }
         }
@@ -479,29 +481,31 @@ mod tests {
 
     #[test]
     fn the_image_configuration_is_read() {
-        let image = Image::parse("program=/ukl/hello\nstubs=4096,7,32,5\nlater=x\n").unwrap();
+        let image = Image::parse("program=/ukl/hello\nslots=4096,7,128,0,8\nlater=x\n").unwrap();
         assert_eq!(image.program, PathBuf::from("/ukl/hello"));
-        let stubs = Stubs {
+        let slots = Slots {
             offset: 4096,
             count: 7,
-            stride: 32,
-            switch: 5,
+            stride: 128,
+            ring3: 0,
+            entry: 8,
         };
-        assert_eq!(image.stubs, Some(stubs));
+        assert_eq!(image.slots, [slots]);
         let image = Image::parse(
-            "program=/x\nkernel-code=/ukl/k.ko\ncalls=128,1,128,30\nbind=172,48,.text,16\n",
+            "program=/x\nslots=1,1,128,0,8\nslots=128,1,128,112,8\nkernel-code=/ukl/k.ko\n\
+             bind=172,48,.text,16\n",
         )
         .unwrap();
         let code = image.kernel_code.unwrap();
         assert_eq!(code.module, PathBuf::from("/ukl/k.ko"));
         assert_eq!(code.bindings.len(), 1);
-        assert_eq!(image.calls.unwrap().switch, 30);
+        assert_eq!(image.slots.len(), 2);
         for bad in [
             "",
             "bind=1,2,3\nprogram=/x",
-            "stubs=1,2,3,4\n",
-            "program=/x\nstubs=1,2\n",
-            "program=/x\nstubs=a,b,c,d",
+            "slots=1,2,3,4,5\n",
+            "program=/x\nslots=1,2,3,4\n",
+            "program=/x\nslots=a,b,c,d,e",
         ] {
             assert_eq!(Image::parse(bad), None, "{bad}");
         }

@@ -6,7 +6,6 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::config::Stubs;
 use crate::error::Error;
 use crate::error::Result;
 use crate::failed;
@@ -90,19 +89,6 @@ impl KernelCode {
     }
 }
 
-/// For ring 3: puts the beginning of each slot, a jump, over its code.
-pub fn leave_out(program: &mut [u8], calls: Stubs) -> Option<()> {
-    const JUMP: usize = 8;
-    for index in 0..calls.count {
-        let from = index.checked_mul(calls.stride)?.checked_add(calls.offset)?;
-        let to = from.checked_add(calls.switch)?;
-        let slot = program.get_mut(from..to.checked_add(JUMP)?)?;
-        let jump: [u8; JUMP] = slot.first_chunk().copied()?;
-        slot.last_chunk_mut().map(|end| *end = jump)?;
-    }
-    Some(())
-}
-
 fn section_address(section: &str) -> Result<u64> {
     let path = Path::new(SECTIONS).join(section);
     let text = fs::read_to_string(&path).map_err(failed(path.display()))?;
@@ -122,23 +108,6 @@ mod tests {
         let target = 4_198_400_u64.wrapping_add_signed(value.into());
         assert_eq!(target, 0xffff_ffff_a000_0010);
         assert_eq!(binding.value(0x7fff_0000_0000), None);
-    }
-
-    #[test]
-    fn at_ring_3_a_call_is_a_jump() {
-        let mut program: Vec<u8> = (0..=255).collect();
-        let calls = Stubs {
-            offset: 128,
-            count: 1,
-            stride: 128,
-            switch: 30,
-        };
-        leave_out(&mut program, calls).unwrap();
-        assert_eq!(
-            program[157..167],
-            [157, 128, 129, 130, 131, 132, 133, 134, 135, 166]
-        );
-        assert_eq!(leave_out(&mut program[..160], calls), None);
     }
 
     #[test]

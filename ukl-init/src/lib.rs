@@ -104,6 +104,11 @@ fn guest(status: &mut Option<Arc<Status>>) -> Result<Ended> {
         program::start_beside(command, &config, &path)?;
     }
     let policy = config.policy.or(image.policy);
+    if policy.shares_stacks() && !image.policy.shares_stacks() {
+        let what = "its stacks cannot be shared: it was not linked with --ukl-stack=shared";
+        return Err(Error(format!("{}: {what}", image.program.display())));
+    }
+    policy.tell()?;
     let program = Arc::new(Program::start(&path, &config, policy, &mut streams)?);
     if let Some(status) = status {
         status.line("started");

@@ -18,12 +18,11 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::config::Image;
 use crate::config::Ring;
+use crate::config::Slots;
 use crate::config::Stdio;
-use crate::config::Stubs;
 use crate::error::Error;
 use crate::error::Result;
 use crate::failed;
-use crate::kernel_code;
 use crate::policy::Policy;
 use crate::say;
 use crate::streams::Streams;
@@ -77,20 +76,12 @@ pub fn for_ring(image: &Image, ring: Ring) -> Result<PathBuf> {
     let path = &image.program;
     if ring == Ring::Three {
         let mut data = fs::read(path).map_err(failed(path.display()))?;
-        make_ordinary(&mut data, image.stubs).ok_or_else(|| {
+        make_ordinary(&mut data, &image.slots).ok_or_else(|| {
             Error(format!(
-                "{}: its stubs are not where they should be",
+                "{}: its slots are not where they should be",
                 path.display()
             ))
         })?;
-        if let Some(calls) = image.calls {
-            kernel_code::leave_out(&mut data, calls).ok_or_else(|| {
-                Error(format!(
-                    "{}: its calls of kernel code are not where they should be",
-                    path.display()
-                ))
-            })?;
-        }
         let name = path.file_name().unwrap_or_default();
         let copy = Path::new("/run/ukl").join(name);
         fs::write(&copy, data).map_err(failed(copy.display()))?;
@@ -102,24 +93,21 @@ pub fn for_ring(image: &Image, ring: Ring) -> Result<PathBuf> {
     Ok(path.clone())
 }
 
-/// Takes the mark off, and makes every stub what it is at ring 3.
-fn make_ordinary(program: &mut [u8], stubs: Option<Stubs>) -> Option<()> {
+/// Takes the mark off, and makes every slot what it is at ring 3.
+fn make_ordinary(program: &mut [u8], slots: &[Slots]) -> Option<()> {
+    /// How many bytes of a slot make the difference.
+    const RING3: usize = 8;
+
     if program.get(..5)? == b"\x7fELF\x02" {
         program.get_mut(E_FLAGS..E_FLAGS + 4)?.fill(0);
     }
-    let stubs = stubs.unwrap_or(Stubs {
-        offset: 0,
-        count: 0,
-        stride: 0,
-        switch: 0,
-    });
-    for index in 0..stubs.count {
-        let at = index.checked_mul(stubs.stride)?.checked_add(stubs.offset)?;
-        let stub = program.get_mut(at..at.checked_add(stubs.stride)?)?;
-        if stubs.switch * 2 > stub.len() {
-            return None;
+    for of in slots {
+        for index in 0..of.count {
+            let at = index.checked_mul(of.stride)?.checked_add(of.offset)?;
+            let slot = program.get_mut(at..at.checked_add(of.stride)?)?;
+            let bytes: [u8; RING3] = *slot.get(of.ring3..)?.first_chunk()?;
+            *slot.get_mut(of.entry..)?.first_chunk_mut()? = bytes;
         }
-        stub.copy_within(..stubs.switch, stubs.switch);
     }
     Some(())
 }
@@ -257,36 +245,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_ring_3_the_beginning_of_a_stub_is_entered() {
+    fn at_ring_3_slots_are_entered_elsewhere() {
         let mut program = b"\x7fELF\x02".to_vec();
         program.resize(256, 0x90);
-        let stubs = Stubs {
+        let slots = Slots {
             offset: 128,
             count: 2,
-            stride: 32,
-            switch: 4,
+            stride: 64,
+            ring3: 32,
+            entry: 8,
         };
-        for at in [128, 160] {
-            program[at..at + 4].copy_from_slice(&[1, 2, 3, 4]);
+        for at in [128, 192] {
+            program[at + 32..at + 40].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
         }
-        make_ordinary(&mut program, Some(stubs)).unwrap();
+        make_ordinary(&mut program, &[slots]).unwrap();
         assert_eq!(program[E_FLAGS..E_FLAGS + 4], [0; 4]);
-        for at in [128, 160] {
-            assert_eq!(program[at..at + 9], [1, 2, 3, 4, 1, 2, 3, 4, 0x90]);
+        for at in [128, 192] {
+            let entered = &program[at + 7..at + 17];
+            assert_eq!(entered, [0x90, 1, 2, 3, 4, 5, 6, 7, 8, 0x90]);
         }
     }
 
     #[test]
-    fn stubs_outside_of_the_program_are_an_error() {
+    fn slots_outside_of_the_program_are_an_error() {
         let mut program = vec![0; 64];
-        for (offset, count) in [(64, 1), (0, 3), (usize::MAX, 1), (0, usize::MAX)] {
-            let stubs = Stubs {
+        let inside = Slots {
+            offset: 0,
+            count: 2,
+            stride: 32,
+            ring3: 0,
+            entry: 8,
+        };
+        assert_eq!(make_ordinary(&mut program, &[inside]), Some(()));
+        for (offset, count, ring3, entry) in [
+            (64, 1, 0, 8),
+            (0, 3, 0, 8),
+            (usize::MAX, 1, 0, 8),
+            (0, usize::MAX, 0, 8),
+            (0, 1, 25, 8),
+            (0, 1, 0, usize::MAX),
+        ] {
+            let outside = Slots {
                 offset,
                 count,
-                stride: 32,
-                switch: 5,
+                ring3,
+                entry,
+                ..inside
             };
-            assert_eq!(make_ordinary(&mut program, Some(stubs)), None);
+            assert_eq!(make_ordinary(&mut program, &[outside]), None, "{outside:?}");
         }
     }
 

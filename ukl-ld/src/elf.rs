@@ -5,12 +5,11 @@ use std::fs::File;
 use std::path::Path;
 
 use object::Object;
+use object::ObjectSection;
 use object::ObjectSymbol;
 use object::ReadCache;
-use object::elf::FileHeader64;
 use object::read::elf::Dyn;
 use object::read::elf::ElfFile64;
-use object::read::elf::FileHeader;
 use object::read::elf::ProgramHeader;
 use object::read::elf::SectionHeader;
 use object::read::elf::Sym;
@@ -18,8 +17,8 @@ use object::{Endianness, elf};
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::image::StubTable;
 use crate::slot;
+use crate::slot::Table;
 use crate::stubs;
 
 /// The mark of a program that starts at ring 0: "UKL0".
@@ -124,7 +123,7 @@ fn read<T>(
 
 /// Marks a linked program for ring 0, finds its stubs, and gives its symbols their names back:
 /// debuggers, profilers and backtraces should show the user's.
-pub fn finish(program: &mut [u8], prefix: &[u8]) -> Result<StubTable> {
+pub fn finish(program: &mut [u8], prefix: &[u8]) -> Result<Option<Table>> {
     let table = stub_table(program)?;
     restore_names(program, prefix)?;
     set_flags(program, RING0)?;
@@ -161,12 +160,13 @@ fn restore_names(program: &mut [u8], prefix: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The ring-3 variant of a program: no mark, and slots that are what they begin with.
-pub fn ring3(program: &[u8], table: StubTable) -> Result<Vec<u8>> {
+/// The ring-3 variant of a program: no mark, and slots that are something else.
+pub fn ring3(program: &[u8], slots: &[Table]) -> Result<Vec<u8>> {
     let mut program = program.to_vec();
     set_flags(&mut program, 0)?;
-    let (first, count) = (table.file_offset, table.count);
-    slot::ring3(&mut program, first, count, 0, slot::ENTRY)?;
+    for table in slots {
+        table.leave_out(&mut program)?;
+    }
     Ok(program)
 }
 
@@ -199,30 +199,37 @@ pub fn place_of(program: &[u8], name: &str) -> Result<Option<(u64, u64)>> {
     Err(Error::Program(format!("{name} is in no segment")))
 }
 
-fn stub_table(program: &[u8]) -> Result<StubTable> {
+/// The slots of a section, if there is one of that name with slots in it.
+pub fn slots_of(program: &[u8], section: &str, ring3: usize) -> Result<Option<Table>> {
     let wrong = |error: object::Error| Error::Program(error.to_string());
     let file = ElfFile64::<Endianness>::parse(program).map_err(wrong)?;
-    let address = |name| {
-        let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name));
-        symbol.map(|symbol| symbol.address())
-    };
+    let section = file.section_by_name(section);
+    let table = section.and_then(|section| {
+        let (file_offset, size) = section.file_range()?;
+        let count = size / slot::SIZE as u64;
+        Some(Table {
+            file_offset,
+            count,
+            ring3,
+        })
+    });
+    Ok(table.filter(|table| table.count > 0))
+}
+
+fn stub_table(program: &[u8]) -> Result<Option<Table>> {
+    let wrong = |error: object::Error| Error::Program(error.to_string());
+    let file = ElfFile64::<Endianness>::parse(program).map_err(wrong)?;
+    let mut symbols = file.symbols();
+    let end = symbols.find(|symbol| symbol.name() == Ok(stubs::END));
     // Without a single system call, --gc-sections drops the stubs.
-    let (Some(start), Some(end)) = (address(stubs::START), address(stubs::END)) else {
-        return Ok(StubTable::default());
+    let (Some((file_offset, start)), Some(end)) = (place_of(program, stubs::START)?, end) else {
+        return Ok(None);
     };
-    let count = end.saturating_sub(start) / slot::SIZE as u64;
-    if count == 0 {
-        return Ok(StubTable::default());
-    }
-    let header = FileHeader64::<Endianness>::parse(program).map_err(wrong)?;
-    let endian = header.endian().map_err(wrong)?;
-    for segment in header.program_headers(endian, program).map_err(wrong)? {
-        let first = segment.p_vaddr(endian);
-        let inside = start >= first && end <= first.saturating_add(segment.p_filesz(endian));
-        if segment.p_type(endian) == elf::PT_LOAD && inside {
-            let file_offset = segment.p_offset(endian) + (start - first);
-            return Ok(StubTable { file_offset, count });
-        }
-    }
-    Err(Error::Program("its stubs are in no segment".into()))
+    let count = end.address().saturating_sub(start) / slot::SIZE as u64;
+    let table = Table {
+        file_offset,
+        count,
+        ring3: 0,
+    };
+    Ok(Some(table).filter(|table| table.count > 0))
 }

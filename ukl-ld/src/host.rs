@@ -70,21 +70,32 @@ impl Host {
 
     /// Runs the linker and waits for its end.
     pub fn run(mut self) -> Result<ExitStatus> {
-        let status = match self.quiet {
-            false => self.command.status(),
-            true => self.run_quietly(),
-        };
+        if self.quiet {
+            let (status, said) = self.run_and_listen()?;
+            pass_on(&said);
+            return Ok(status);
+        }
+        let status = self.command.status();
         status.map_err(|source| Error::Run {
             program: self.command.get_program().into(),
             source,
         })
     }
 
-    fn run_quietly(&mut self) -> io::Result<ExitStatus> {
+    /// Runs the linker and keeps what it says on standard error, as far as the user is to hear it.
+    pub fn run_and_listen(mut self) -> Result<(ExitStatus, Vec<u8>)> {
+        self.command.stdin(Stdio::inherit());
         self.command.stdout(Stdio::inherit());
-        let output = self.command.stderr(Stdio::piped()).output()?;
-        io::stderr().write_all(&without_static_warnings(&output.stderr))?;
-        Ok(output.status)
+        self.command.stderr(Stdio::piped());
+        let output = self.command.output().map_err(|source| Error::Run {
+            program: self.command.get_program().into(),
+            source,
+        })?;
+        let said = match self.quiet {
+            true => without_static_warnings(&output.stderr),
+            false => output.stderr,
+        };
+        Ok((output.status, said))
     }
 }
 
@@ -106,6 +117,12 @@ fn without_static_warnings(text: &[u8]) -> Vec<u8> {
         kept.extend_from_slice(line);
     }
     kept
+}
+
+/// Says what a linker has said.
+pub fn pass_on(said: &[u8]) {
+    // There is nobody to tell that it cannot be said.
+    let _ = io::stderr().write_all(said);
 }
 
 /// Gives a command its arguments, through a file if they are many.

@@ -31,10 +31,16 @@ pub struct Kernel {
     pub entry_flags: u64,
     /// Where a call of a kernel function ends for which there is work left.
     pub exit: u64,
+    /// The same on a stack that the kernel shares.
+    pub exit_shared: u64,
     /// Per CPU: how many calls may follow that leave that work out.
     pub left: u64,
     /// Per CPU: the stack for calls of kernel functions.
     pub stack: u64,
+    /// Per CPU: how far from the program's stack the kernel's view of it is.
+    pub delta: u64,
+    /// Per CPU: down to where calls may use that.
+    pub low: u64,
     /// Per CPU: the current task, whose flags come first.
     pub current: u64,
     /// The flags that are such work.
@@ -52,6 +58,7 @@ impl Kernel {
             entry,
             entry_flags: entry,
             exit: entry,
+            exit_shared: entry,
             ..Kernel::default()
         }
     }
@@ -98,12 +105,17 @@ impl Kernel {
                 calls.insert(number, call);
             }
         }
+        // `struct ukl_cpu`, in arch/x86/include/asm/ukl.h of the kernel.
+        let cpu = find(NAMES[4])?;
         Ok(Kernel {
             entry: find(NAMES[0])?,
             entry_flags: find(NAMES[1])?,
             exit: find(NAMES[2])?,
-            left: find(NAMES[3])?,
-            stack: find(NAMES[4])?,
+            exit_shared: find(NAMES[3])?,
+            delta: cpu + 8,
+            stack: cpu + 16,
+            low: cpu + 24,
+            left: cpu + 32,
             current: find(NAMES[5])?,
             exit_work: find(NAMES[6])?,
             calls,
@@ -123,8 +135,8 @@ const NAMES: [&str; 7] = [
     "entry_UKL_call",
     "entry_UKL_call_flags",
     "entry_UKL_exit",
-    "ukl_left",
-    "ukl_sp",
+    "entry_UKL_exit_shared",
+    "ukl_cpu",
     "pcpu_hot",
     "ukl_exit_work",
 ];

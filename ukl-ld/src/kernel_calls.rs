@@ -15,8 +15,10 @@ use crate::error::Result;
 use crate::host_calls;
 use crate::kernel::Kernel;
 use crate::kernel_code::Module;
+use crate::shortcuts;
 use crate::slot;
 use crate::slot::Slot;
+use crate::slot::Table;
 use crate::slots;
 
 /// The symbol before the first slot.
@@ -51,16 +53,8 @@ pub struct Calls {
     pub object: Vec<u8>,
 }
 
-/// The slots in the finished program, as init has to know of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slots {
-    /// The offset of the first slot in the program's file.
-    pub file_offset: u64,
-    /// How many there are.
-    pub count: u64,
-    /// What to fill in, other calls among it.
-    pub bindings: Vec<Bound>,
-}
+/// Where the slots are in the finished program, and what init has to fill in: other calls among it.
+pub type Placed = (Option<Table>, Vec<Bound>);
 
 impl Calls {
     /// Has a call elsewhere in the program, with its operand at a distance from a symbol, go to a
@@ -74,15 +68,12 @@ impl Calls {
         }
     }
 
-    /// Finds the slots in the linked program. Nothing, if the link had no use for them.
-    pub fn place(self, program: &[u8]) -> Result<Option<Slots>> {
+    /// Finds the slots in the linked program. Nothing, if the link had no use for any of it.
+    pub fn place(self, program: &[u8]) -> Result<Option<Placed>> {
         // --gc-sections drops them if nobody calls by name.
         let first = elf::place_of(program, START)?;
-        let mut slots = Slots {
-            file_offset: first.map_or(0, |(offset, _)| offset),
-            count: 0,
-            bindings: Vec::new(),
-        };
+        let mut bindings = Vec::new();
+        let mut count = 0;
         let mut last: Option<(&str, (u64, u64))> = None;
         for binding in self.bindings {
             let (symbol, distance) = binding.operand;
@@ -94,40 +85,38 @@ impl Calls {
                 },
             };
             last = Some((symbol, (file_offset, address)));
-            slots.count += u64::from(symbol == START);
-            slots.bindings.push(Bound {
+            count += u64::from(symbol == START);
+            bindings.push(Bound {
                 operand: file_offset + distance,
                 next: address + distance + 4,
                 function: binding.function,
             });
         }
-        Ok(Some(slots).filter(|slots| !slots.bindings.is_empty()))
-    }
-}
-
-impl Slots {
-    /// For ring 3: puts the beginning of each slot, a jump, over its code.
-    pub fn leave_out(&self, program: &mut [u8]) -> Result<()> {
-        let (from, entry) = (slot::CODE_RING3, slot::CODE_ENTRY);
-        slot::ring3(program, self.file_offset, self.count, from, entry)
+        let table = first.map(|(file_offset, _)| Table {
+            file_offset,
+            count,
+            ring3: slot::CODE_RING3,
+        });
+        Ok(Some((table, bindings)).filter(|(_, bindings)| !bindings.is_empty()))
     }
 }
 
 /// Makes a slot for each function of the module.
 pub fn make(module: &Module, kernel: &Kernel, options: &Options) -> Result<Calls> {
-    let mut slots = slots::Slots::new(".text.unlikely.ukl_kernel_calls", START);
-    let slot = Slot::kernel_code(kernel);
+    let mut slots = slots::Slots::new(".text.unlikely.ukl_kernel_calls");
+    slots.label(START);
     let mut bindings = Vec::new();
     for (function, place) in &module.functions {
         let name = match symbol_rewriter::keeps_name(function.as_bytes()) {
             true => function.clone().into_bytes(),
             false => symbol_rewriter::prefixed(function.as_bytes(), options),
         };
-        let offset = slots.add(&slot, &name, slot::CODE_ENTRY)?;
-        // The jump at ring 3 is relative to where init puts it.
-        let moved = slot::CODE_ENTRY - slot::CODE_RING3;
-        let operand = offset + slot::CODE_RING3 as u64 + 1;
-        slots.refer(operand, &host_calls::name(function), -(moved as i64))?;
+        let call = shortcuts::number(function).and_then(|number| {
+            let call = kernel.call(number)?;
+            Some((number, call.arguments))
+        });
+        let offset = slots.add(&Slot::kernel_code(call, None, kernel), &name)?;
+        slots.at_ring3(offset, &host_calls::name(function))?;
         bindings.push(Binding {
             operand: (START, offset + slot::CALL as u64),
             function: place.clone(),

@@ -34,12 +34,16 @@ use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host_calls;
+use crate::kernel_symbols;
 
 /// The section that marks an object of kernel code.
 const MARK: &[u8] = b".ukl.kernel_code";
 
-/// What the names of the shortcuts that come with UKL begin with.
-const SHORTCUT: &[u8] = b"__ukl_shortcut_";
+/// What the names of the functions that come with UKL begin with.
+const OWN: [&[u8]; 2] = [b"__ukl_shortcut_", b"ukl_run_to_completion"];
+
+/// What the kernel calls when it loads the module, and no program does (kernel/module/ukl_code.c).
+const OF_THE_FRAME: [&str; 3] = ["init_module", "cleanup_module", "ukl_code_init"];
 
 /// What the module is called in the guest.
 pub const GUEST_PATH: &str = "ukl/kernel-code.ko";
@@ -79,7 +83,7 @@ impl KernelCode {
             let Ok(data) = Input::read(path) else {
                 continue;
             };
-            shortcuts |= memmem::find(&data, SHORTCUT).is_some();
+            shortcuts |= OWN.iter().any(|own| memmem::find(&data, own).is_some());
             if memmem::find(&data, MARK).is_none() {
                 continue;
             }
@@ -220,7 +224,8 @@ fn functions_in(data: &[u8]) -> Result<BTreeMap<String, (String, u64)>> {
             && symbol.kind() == object::SymbolKind::Text;
         let section = file.section_by_index(symbol.section_index()?).ok()?;
         let place = (section.name().ok()?.to_owned(), symbol.address());
-        wanted.then_some((symbol.name().ok()?.to_owned(), place))
+        let name = symbol.name().ok()?;
+        (wanted && !OF_THE_FRAME.contains(&name)).then_some((name.to_owned(), place))
     });
     Ok(functions.collect())
 }
@@ -245,11 +250,11 @@ fn bind(module: &mut [u8], vmlinux: &Path) -> Result<()> {
         }
     }
     let names: BTreeSet<&str> = open.iter().map(|(name, ..)| name.as_str()).collect();
-    let kernel = kernel_symbols(vmlinux, &names)?;
+    let kernel = kernel_symbols::find(vmlinux, &names)?;
     let mut missing = BTreeSet::new();
     for (name, at, weak) in &open {
-        let address = match kernel.get(name) {
-            Some(Ok(address)) => *address,
+        let address = match kernel.get(name.as_str()) {
+            Some(Ok(symbol)) => symbol.address,
             Some(Err(why)) => {
                 missing.insert(format!("{name}: {why}"));
                 continue;
@@ -271,45 +276,6 @@ fn bind(module: &mut [u8], vmlinux: &Path) -> Result<()> {
             missing.into_iter().collect::<Vec<_>>().join("\n"),
         )),
     }
-}
-
-type Address = Result<u64, &'static str>;
-
-/// The addresses of these symbols of the kernel, its files' own among them.
-fn kernel_symbols(vmlinux: &Path, names: &BTreeSet<&str>) -> Result<BTreeMap<String, Address>> {
-    let data = fs::read(vmlinux).at(vmlinux)?;
-    let file = ElfFile64::<Endianness>::parse(&*data).map_err(|error| Error::Kernel {
-        path: vmlinux.to_owned(),
-        what: error.to_string(),
-    })?;
-    let mut found: BTreeMap<String, (bool, Address)> = BTreeMap::new();
-    for symbol in file.symbols() {
-        let Ok(name) = symbol.name() else { continue };
-        if !names.contains(name) || symbol.is_undefined() {
-            continue;
-        }
-        let section = symbol.section_index();
-        let section = section.and_then(|index| file.section_by_index(index).ok());
-        let gone = section
-            .is_some_and(|section| section.name().is_ok_and(|name| name.starts_with(".init.")));
-        let address = match gone {
-            true => Err("the kernel has it only while it boots"),
-            false => Ok(symbol.address()),
-        };
-        let global = symbol.is_global();
-        match found.get_mut(name) {
-            None => drop(found.insert(name.to_owned(), (global, address))),
-            Some(known) if global && !known.0 => *known = (global, address),
-            Some(known) if !known.0 && !global && known.1 != address => {
-                known.1 = Err("several of the kernel's files have one of their own");
-            }
-            Some(_) => {}
-        }
-    }
-    let found = found
-        .into_iter()
-        .map(|(name, (_, address))| (name, address));
-    Ok(found.collect())
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub mod interrupt;
 pub mod kernel;
 pub mod kernel_calls;
 pub mod kernel_code;
+pub mod kernel_symbols;
 pub mod lto;
 pub mod messages;
 pub mod missing;
@@ -38,6 +39,7 @@ pub mod own;
 pub mod program;
 pub mod registry;
 pub mod rewrite;
+pub mod routines;
 pub mod script;
 pub mod shared;
 pub mod shortcuts;
@@ -67,6 +69,7 @@ use mode::Surroundings;
 use own::Own;
 use program::Program;
 use rewrite::Rewriter;
+use routines::Routines;
 use tools::Tools;
 
 /// Runs with the given arguments, the program's name first. Returns the exit status.
@@ -84,6 +87,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
         args = startup::translate(&args);
     }
     let own = Own::collect(&args, std::env::var_os("UKL_FLAGS").as_deref())?;
+    if own.help {
+        print!("{}", own::HELP);
+        return Ok(0);
+    }
     let mut explain = Explain::new(own.explain);
     let mut tools = Tools::find(&argv0)?;
 
@@ -107,7 +114,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     let around = Surroundings::here();
     let code = match args.has(Role::Relocatable) {
         true => None,
-        false => KernelCode::find(&args, &tools.libdir, own.shortcuts.any())?,
+        false => KernelCode::find(&args, &tools.libdir, own.wants_kernel_code())?,
     };
     let (args, words) = match &code {
         Some(code) => (code.args.clone(), code.args.host_words()),
@@ -147,16 +154,29 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
 
     interrupt::catch();
     // What is to be known of the kernel is read meanwhile.
-    let (status, archive) = thread::scope(|scope| -> Result<_> {
+    let (status, routines, archive) = thread::scope(|scope| -> Result<_> {
         let archive = scope.spawn(|| Archive::read(&own, &tools, image.is_some()));
-        let status = Host::new(&tools, &words)?.quiet(quiet).run()?;
-        explain.phase(
-            "host",
-            format_args!("{} -> {}", tools.host_ld.display(), output.display()),
-        );
+        let kernel = tools.kernel(own.kernel.as_deref());
+        let linked = host_link(&tools, &args, &words, quiet, kernel.as_deref().ok());
         let archive = archive.join();
-        Ok((status, archive.unwrap_or_else(|why| resume_unwind(why))))
+        let (status, routines) = linked?;
+        Ok((
+            status,
+            routines,
+            archive.unwrap_or_else(|why| resume_unwind(why)),
+        ))
     })?;
+    if let Some(routines) = &routines {
+        let names: Vec<&str> = routines.names().collect();
+        explain.phase(
+            "routines",
+            format_args!("of the kernel: {}", names.join(" ")),
+        );
+    }
+    explain.phase(
+        "host",
+        format_args!("{} -> {}", tools.host_ld.display(), output.display()),
+    );
     let made = if status.success() {
         let uplifted = uplifted.as_deref();
         let place = Place {
@@ -166,12 +186,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
             passing: mode::passing(&output, &around),
         };
         archive.and_then(|archive| {
+            let kernel_side = (code.as_ref(), routines.as_ref());
             build(
                 &args,
                 &own,
                 &tools,
                 archive,
-                code.as_ref(),
+                kernel_side,
                 &place,
                 &mut explain,
             )
@@ -224,6 +245,39 @@ impl Archive {
     }
 }
 
+/// The host link. If it fails, once more with what it lacks and the kernel has, if that is all: the
+/// routines of the kernel that the program may then call.
+fn host_link(
+    tools: &Tools,
+    args: &Args,
+    words: &[OsString],
+    quiet: bool,
+    kernel: Option<&Path>,
+) -> Result<(ExitStatus, Option<Routines>)> {
+    let (status, said) = Host::new(tools, words)?.quiet(quiet).run_and_listen()?;
+    if !status.success()
+        && let Some(kernel) = kernel
+    {
+        let routines = Routines::find(args, kernel)?;
+        let base = std::env::temp_dir();
+        let temp = tempfile::Builder::new()
+            .prefix("ukl-ld.")
+            .tempdir_in(&base)
+            .at(&base)?;
+        if !routines.is_empty() {
+            let mut more = words.to_vec();
+            more.push(routines.for_the_host(temp.path())?.into_os_string());
+            let (status, said) = Host::new(tools, &more)?.quiet(quiet).run_and_listen()?;
+            if status.success() {
+                host::pass_on(&said);
+                return Ok((status, Some(routines)));
+            }
+        }
+    }
+    host::pass_on(&said);
+    Ok((status, None))
+}
+
 /// Where the products go.
 struct Place<'p> {
     /// The host output.
@@ -260,7 +314,7 @@ fn build(
     own: &Own,
     tools: &Tools,
     archive: Archive,
-    code: Option<&KernelCode>,
+    (code, routines): (Option<&KernelCode>, Option<&Routines>),
     place: &Place<'_>,
     explain: &mut Explain,
 ) -> Result<()> {
@@ -296,7 +350,13 @@ fn build(
     let lowered = lto.lower(&mut inputs.items)?;
     if lowered.any() {
         let optimiser = tools.host_ld.display();
-        explain.phase("lto", format_args!("the whole program, by {optimiser}"));
+        explain.phase(
+            "lto",
+            format_args!(
+                "the whole program, by {optimiser}: {} objects",
+                lowered.objects
+            ),
+        );
     }
 
     let cache = Cache::open(&tools.myself, &options.prefix);
@@ -309,35 +369,51 @@ fn build(
     let rewritten = rewriter.all(&inputs.items, explain)?;
     explain.phase("rewrite", format_args!("{} stubs", rewritten.stubs.len()));
 
+    let stubs = stubs::make(&rewritten.stubs, &symbols, own.shared_stacks())?;
     let calls = match (code, &archive.dir) {
         (Some(code), Some(kernel)) => {
             let module = code.module(&ld, kernel)?;
             let mut calls = kernel_calls::make(&module, &symbols, &options)?;
-            own.shortcuts
-                .take(&rewritten.stubs, &symbols, &module, &mut calls);
+            own.shortcuts.take(&stubs, &module, &mut calls);
             explain.phase("code", format_args!("{} functions", module.functions.len()));
             Some((module.data, calls))
         }
         _ => None,
     };
 
+    let routines = match routines {
+        Some(routines) => routines
+            .for_the_image(temp.path(), &symbols, &options)?
+            .into(),
+        None => Vec::new(),
+    };
     let link = Program {
         ld: &ld,
         gnu: tools.is_gnu(),
         args,
         options: &options,
         inputs: &rewritten,
-        kernel: &symbols,
+        stubs: &stubs,
         calls: calls.as_ref().map(|(_, calls)| calls),
+        routines: &routines,
         temp: temp.path(),
     };
     let passed_over = || lowered.passed_over(args, tools);
     let mut program = link.link(&|messages| hint(messages, &inputs.absent, &passed_over))?;
-    let stubs = elf::finish(&mut program, &options.prefix)?;
-    let calls = match calls {
-        Some((module, calls)) => calls.place(&program)?.map(|slots| (module, slots)),
-        None => None,
-    };
+    let mut slots = Vec::new();
+    slots.extend(elf::finish(&mut program, &options.prefix)?);
+    slots.extend(elf::slots_of(
+        &program,
+        routines::SECTION,
+        slot::CODE_RING3,
+    )?);
+    let mut code = None;
+    if let Some((module, calls)) = calls
+        && let Some((table, bindings)) = calls.place(&program)?
+    {
+        slots.extend(table);
+        code = Some((module, bindings));
+    }
     // As the program will be called, not as cargo calls it meanwhile.
     let name = guest_name(place.uplifted.unwrap_or(output));
     if !own.debug
@@ -348,7 +424,11 @@ fn build(
     }
     explain.phase(
         "program",
-        format_args!("{} bytes, {} stubs", program.len(), stubs.count),
+        format_args!(
+            "{} bytes, {} slots",
+            program.len(),
+            slots.iter().map(|table| table.count).sum::<u64>()
+        ),
     );
 
     if interrupt::caught().is_some() {
@@ -360,10 +440,7 @@ fn build(
     }
     if let Some(wanted) = &own.ring3 {
         let path = wanted.path(output, own::RING3);
-        let mut ring3 = elf::ring3(&program, stubs)?;
-        if let Some((_, slots)) = &calls {
-            slots.leave_out(&mut ring3)?;
-        }
+        let ring3 = elf::ring3(&program, &slots)?;
         place.write(&path, &ring3, own::RING3, 0o755)?;
     }
     if let (Some(image), Some(base), Some(init)) = (image, archive.base, init) {
@@ -371,8 +448,8 @@ fn build(
             init,
             program,
             name,
-            stubs,
-            code: calls,
+            slots,
+            code,
             add: own.add.clone(),
             cmdline: own.cmdline.clone(),
             policy: own.policy.clone(),

@@ -30,10 +30,10 @@ use crate::inputs::File;
 use crate::inputs::FileKind;
 use crate::inputs::Item;
 use crate::inputs::content::is_startup_part;
-use crate::kernel::Kernel;
 use crate::program::Program;
 use crate::rewrite::Linked;
 use crate::rewrite::Rewritten;
+use crate::stubs::Stubs;
 use crate::tools;
 use crate::tools::Tools;
 
@@ -65,6 +65,9 @@ pub struct Lto<'l> {
 pub struct Lowered {
     /// The intermediate code that there was, each with the name of the file.
     code: Vec<(String, Code)>,
+    /// How many objects were made of it. Where each module was compiled by itself, there are as
+    /// many as modules, or more.
+    pub objects: usize,
 }
 
 impl Lowered {
@@ -112,6 +115,7 @@ impl Lto<'_> {
         }
         let dir = self.directory()?;
         let mut made = self.whole(items, &code, &dir)?;
+        let objects = made.len();
         let mut lowered = Vec::with_capacity(items.len());
         for (item, intermediate) in std::mem::take(items).into_iter().zip(intermediate) {
             if !intermediate {
@@ -133,7 +137,7 @@ impl Lto<'_> {
             }
         }
         *items = lowered;
-        Ok(Lowered { code })
+        Ok(Lowered { code, objects })
     }
 
     /// Whether GCC's plugin is in use. It takes objects that hold both kinds of code as well. gcc
@@ -206,8 +210,9 @@ impl Lto<'_> {
             args: self.args,
             options: &options,
             inputs: &inputs,
-            kernel: &Kernel::none(),
+            stubs: &Stubs::default(),
             calls: None,
+            routines: &[],
             temp: dir,
         };
         let words = link.words(&dir.join("whole"), more)?;

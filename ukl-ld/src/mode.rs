@@ -158,21 +158,18 @@ fn probe(args: &Args, output: &Path, around: &Surroundings) -> Option<&'static s
     if name == b"_configtest" {
         return Some("distutils' _configtest");
     }
-    // Hand-written makefiles, zstd's among them: have_pthread and the like.
-    if name.starts_with(b"have_") {
+    // zstd's makefiles, and those made after them.
+    if matches!(
+        name,
+        b"have_pthread" | b"have_zlib" | b"have_lzma" | b"have_lz4"
+    ) {
         return Some("a makefile's check");
     }
     // The first link of every configure script is that of conftest.c, without -o.
     if !args.has(Role::Output) && has_conftest(&around.cwd) {
         return Some("autoconf's conftest");
     }
-    // CMake: try_compile builds cmTC_xxxxx below CMakeScratch (CMakeTmp before 3.25); the
-    // compiler's identification links CompilerIdC/a.out.
-    if name.starts_with(b"cmTC_")
-        || within(b"CMakeScratch")
-        || within(b"CMakeTmp")
-        || (within(b"CMakeFiles") && dirs.iter().any(|dir| dir.starts_with(b"CompilerId")))
-    {
+    if name.starts_with(b"cmTC_") || (within(b"CMakeFiles") && dirs.iter().any(is_cmakes)) {
         return Some("CMake's try_compile");
     }
     // meson: sanitycheckc.exe and tmpxxxx/output.exe.
@@ -206,6 +203,16 @@ fn probe(args: &Args, output: &Path, around: &Surroundings) -> Option<&'static s
         return Some("a linker script and no C startup object");
     }
     None
+}
+
+/// What CMake calls the directories of its trials: try_compile builds below CMakeScratch (CMakeTmp
+/// before 3.25), the compiler's identification in CompilerIdC, and check_ipo_supported and
+/// FortranCInterface a small project each. A program of the user's can be below CMakeFiles as well,
+/// in CMakeRelink.dir.
+fn is_cmakes(dir: &&[u8]) -> bool {
+    [&b"CMakeScratch"[..], b"CMakeTmp", b"FortranCInterface"].contains(dir)
+        || dir.starts_with(b"CompilerId")
+        || dir.starts_with(b"_CMakeLTOTest-")
 }
 
 /// The trials of well-known projects that have a configure script of their own. A name that a
@@ -330,6 +337,9 @@ mod tests {
             "cmTC_1a2b3",
             "have_zlib",
             "_configtest",
+            "CMakeFiles/_CMakeLTOTest-C/bin/boo",
+            "CMakeFiles/FortranCInterface/FortranCInterface",
+            "meson-private/sanitycheckc.exe",
             "/t/b1/_cgo_.o",
         ] {
             assert!(matches!(mode(&["-o", out, "x.o"]), Mode::Host(_)), "{out}");
@@ -342,6 +352,18 @@ mod tests {
             "/tmp/go-link-123",
         ] {
             assert!(matches!(mode_in(cwd, &["x.o"]), Mode::Host(_)), "{cwd}");
+        }
+    }
+
+    #[test]
+    fn programs_with_names_like_a_probes_have_one() {
+        for out in [
+            "have_fun",
+            "CMakeScratch/x",
+            "CompilerIdC/x",
+            "CMakeFiles/CMakeRelink.dir/x",
+        ] {
+            assert_eq!(mode(&["-o", out, "x.o"]), image(&format!("{out}.ukl")));
         }
     }
 

@@ -20,9 +20,16 @@ pub const WITH_VALUE: &[&str] = &[
     "cmdline",
     "image",
     "kernel",
+    "malloc",
+    "return",
     "shortcuts",
+    "stack",
+    "stack-size",
     "transition",
 ];
+
+/// How much of a stack may be shared, in bytes.
+const STACK_SIZES: std::ops::RangeInclusive<u64> = (32 << 10)..=(64 << 20);
 
 /// What the image's program is called, behind the name of the host output.
 pub const RING0: &str = ".ring0";
@@ -30,9 +37,10 @@ pub const RING0: &str = ".ring0";
 /// The same for its ring-3 variant.
 pub const RING3: &str = ".ring3";
 
-/// The text of `--help` on them.
+/// The text of `--ukl-help`, and of `--help` on them.
 pub const HELP: &str = "\
 ukl-ld's own options:
+  --ukl-help                  Print this
   --ukl-explain               Say on stderr what is done and why, with times
   --ukl-image=PATH            Write the image to PATH instead of OUTPUT.ukl,
                                 probe or not
@@ -45,6 +53,17 @@ ukl-ld's own options:
                                 calls the kernel's own function for the call
                                 (the default)
   --ukl-bypass-limit=N        Of N+1 bypassing calls, make one a base one (50)
+  --ukl-return=KIND           How the kernel returns to the program after faults
+                                and interrupts, and from calls that had to wait:
+                                iret, or ret, without that instruction (iret)
+  --ukl-stack=KIND            The stack of a bypassing call: own, the kernel's
+                                for the thread, or shared, the program's, which
+                                the kernel sees in its own half, too (own)
+  --ukl-stack-size=SIZE       How much of each thread's stack is shared: bytes,
+                                or with K or M behind (64K)
+  --ukl-malloc=KIND           What malloc gets of the system: libc, promises of
+                                pages, or kernel, the pages themselves, at once
+                                and without a fault for each (libc)
   --ukl-shortcuts=LIST        Take the system calls of these kinds to their work
                                 by a short way: net, file, epoll, or all
   --ukl-debug                 Keep debugging sections in the image's program
@@ -56,8 +75,12 @@ ukl-ld's own options:
 Environment:
   UKL_FLAGS                   More of these options
   UKL_IMAGE                   0: make no image; 1: make one for probes, too
-  UKL_LD                      The real linker
+  UKL_LD                      The real linker, instead of the first ld in PATH
+  UKL_CC                      The compiler whose libraries a link of rustc's gets,
+                                instead of cc
   UKL_LIBDIR                  Where kernel/, init and libexec/ are
+  XDG_CACHE_HOME              Where ukl/ keeps rewritten inputs, instead of
+                                ~/.cache
 ";
 
 /// Where a by-product goes.
@@ -95,6 +118,8 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// What they say.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Own {
+    /// Print what options there are, and do nothing.
+    pub help: bool,
     /// Print what is done.
     pub explain: bool,
     /// Where the image goes.
@@ -158,6 +183,7 @@ impl Own {
                 })
             };
             match name.as_str() {
+                "help" => self.help = true,
                 "explain" => self.explain = true,
                 "no-image" => self.no_image = true,
                 "debug" => self.debug = true,
@@ -172,6 +198,22 @@ impl Own {
                         ["base", "bypass"].contains(&text)
                     })?;
                 }
+                "return" => {
+                    self.policy("return", needed()?, |text| ["iret", "ret"].contains(&text))?;
+                }
+                "stack" => {
+                    self.policy("stack", needed()?, |text| ["own", "shared"].contains(&text))?;
+                }
+                "malloc" => match text(name, needed()?)?.as_str() {
+                    "kernel" => self.shortcuts.malloc(true),
+                    "libc" => self.shortcuts.malloc(false),
+                    other => {
+                        return Err(Error::Usage(format!(
+                            "option '--ukl-malloc': `{other}' is neither libc nor kernel"
+                        )));
+                    }
+                },
+                "stack-size" => self.stack_size(&text(name, needed()?)?)?,
                 "bypass-limit" => self.policy("bypass-limit", needed()?, |text| {
                     text.parse::<u8>().is_ok_and(|limit| limit > 0)
                 })?,
@@ -192,6 +234,36 @@ impl Own {
             }
         }
         Ok(())
+    }
+
+    /// Whether threads are to share their stacks with the kernel.
+    pub fn shared_stacks(&self) -> bool {
+        let mut policy = self.policy.iter();
+        policy.any(|(name, value)| *name == "stack" && value == "shared")
+    }
+
+    /// Whether kernel code that comes with UKL is asked for: shortcuts, or what shares the stacks.
+    pub fn wants_kernel_code(&self) -> bool {
+        self.shortcuts.any() || self.shared_stacks()
+    }
+
+    /// Takes a size of stacks: what the kernel needs, and a bit for the program.
+    fn stack_size(&mut self, text: &str) -> Result<()> {
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit: Option<u64> = match &text[digits.len()..] {
+            "" => Some(1),
+            "k" | "K" => Some(1 << 10),
+            "m" | "M" => Some(1 << 20),
+            _ => None,
+        };
+        let number: Option<u64> = digits.parse().ok();
+        let size = number.zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
+        let Some(size) = size.filter(|size| STACK_SIZES.contains(size)) else {
+            return Err(Error::Usage(format!(
+                "option '--ukl-stack-size': `{text}' is not a size from 32K to 64M"
+            )));
+        };
+        self.policy("stack-size", size.to_string().into(), |_| true)
     }
 
     /// Takes a setting for init; the last of a name holds.
@@ -266,9 +338,26 @@ mod tests {
             own(&words, None).unwrap().policy,
             [("transition", "bypass".to_owned())]
         );
-        for wrong in ["--ukl-transition=warp", "--ukl-bypass-limit=0"] {
+        for wrong in [
+            "--ukl-transition=warp",
+            "--ukl-bypass-limit=0",
+            "--ukl-return=jump",
+            "--ukl-malloc=slab",
+            "--ukl-stack=none",
+            "--ukl-stack-size=1K",
+            "--ukl-stack-size=64",
+            "--ukl-stack-size=2G",
+            "--ukl-stack-size=99999999999999999999K",
+        ] {
             assert!(own(&[wrong], None).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn stacks_have_sizes() {
+        let own = own(&["--ukl-stack=shared", "--ukl-stack-size=128K"], None).unwrap();
+        assert!(own.shared_stacks());
+        assert!(own.policy.contains(&("stack-size", "131072".to_owned())));
     }
 
     #[test]

@@ -20,13 +20,12 @@ use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::args_or_file;
-use crate::kernel::Kernel;
 use crate::kernel_calls::Calls;
 use crate::messages;
 use crate::rewrite::Linked;
 use crate::rewrite::Rewritten;
 use crate::script;
-use crate::stubs;
+use crate::stubs::Stubs;
 
 /// What the link is made of.
 pub struct Program<'p> {
@@ -40,10 +39,12 @@ pub struct Program<'p> {
     pub options: &'p Options,
     /// The inputs.
     pub inputs: &'p Rewritten,
-    /// What the slots refer to.
-    pub kernel: &'p Kernel,
+    /// The stubs that they call.
+    pub stubs: &'p Stubs,
     /// The slots of calls of kernel code.
     pub calls: Option<&'p Calls>,
+    /// The kernel routines that it may call by name: an archive, and what stands behind it.
+    pub routines: &'p [PathBuf],
     /// Where temporary files go.
     pub temp: &'p Path,
 }
@@ -53,7 +54,7 @@ impl Program<'_> {
     pub fn link(&self, hint: &dyn Fn(&str) -> String) -> Result<Vec<u8>> {
         let output = self.temp.join("program");
         let stub_object = self.temp.join("ukl-stubs.o");
-        fs::write(&stub_object, stubs::make(&self.inputs.stubs, self.kernel)?).at(&stub_object)?;
+        fs::write(&stub_object, &self.stubs.object).at(&stub_object)?;
 
         let mut first = vec![stub_object.into_os_string()];
         if let Some(calls) = self.calls {
@@ -102,6 +103,8 @@ impl Program<'_> {
         }
         words.extend(more);
         words.extend(self.files());
+        // Behind all others: for what nobody else has.
+        words.extend(self.routines.iter().map(|path| path.into()));
         Ok(words)
     }
 

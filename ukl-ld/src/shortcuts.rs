@@ -2,17 +2,12 @@
 //! around it. `--ukl-shortcuts` has the program's system calls of a kind go there, and the function
 //! itself goes the kernel's way where a descriptor is not what it is made for.
 
-use std::collections::BTreeSet;
-
-use symbol_rewriter::Stub;
-
 use crate::error::Error;
 use crate::error::Result;
-use crate::kernel::Kernel;
 use crate::kernel_calls::Calls;
 use crate::kernel_code::Module;
-use crate::slot;
 use crate::stubs;
+use crate::stubs::Stubs;
 
 /// The kinds, and which system calls belong to each: the number, and the function's name.
 const KINDS: &[(&str, &[(u32, &str)])] = &[
@@ -34,6 +29,24 @@ const KINDS: &[(&str, &[(u32, &str)])] = &[
         ],
     ),
 ];
+
+/// Where malloc has its memory from, if that is to be the kernel's page allocator.
+const MALLOC: (&str, &[(u32, &str)]) = (
+    "malloc",
+    &[(9, "__ukl_shortcut_mmap"), (12, "__ukl_shortcut_brk")],
+);
+
+/// All that can be asked for, by whatever option.
+fn kinds() -> impl Iterator<Item = &'static (&'static str, &'static [(u32, &'static str)])> {
+    KINDS.iter().chain([&MALLOC])
+}
+
+/// The system call that a function of these kinds stands for.
+pub fn number(function: &str) -> Option<u32> {
+    let mut calls = kinds().flat_map(|(_, calls)| calls.iter());
+    let call = calls.find(|(_, name)| *name == function);
+    call.map(|(number, _)| *number)
+}
 
 /// The kinds that are asked for.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -60,6 +73,12 @@ impl Shortcuts {
         Ok(())
     }
 
+    /// Asks for the memory of malloc from the kernel's page allocator, or does not.
+    pub fn malloc(&mut self, kernel: bool) {
+        self.kinds.retain(|kind| *kind != MALLOC.0);
+        self.kinds.extend(kernel.then_some(MALLOC.0));
+    }
+
     /// Whether there is any.
     pub fn any(&self) -> bool {
         !self.kinds.is_empty()
@@ -67,7 +86,7 @@ impl Shortcuts {
 
     /// The function that a system call goes to, if it takes a shortcut.
     pub fn of(&self, number: u32) -> Option<&'static str> {
-        let kinds = KINDS.iter().filter(|(kind, _)| self.kinds.contains(kind));
+        let kinds = kinds().filter(|(kind, _)| self.kinds.contains(kind));
         let mut calls = kinds.flat_map(|(_, calls)| calls.iter());
         calls
             .find(|(known, _)| *known == number)
@@ -76,19 +95,9 @@ impl Shortcuts {
 
     /// Has the slots of the system calls that are asked for call the module's functions. As they
     /// stand they call the kernel's.
-    pub fn take(
-        &self,
-        stubs: &BTreeSet<Stub>,
-        kernel: &Kernel,
-        module: &Module,
-        calls: &mut Calls,
-    ) {
-        for (index, stub) in stubs.iter().enumerate() {
-            if let Stub::Call { number, .. } = *stub
-                && kernel.call(number).is_some()
-                && let Some(function) = self.of(number)
-            {
-                let operand = (index * slot::SIZE + slot::CALL) as u64;
+    pub fn take(&self, stubs: &Stubs, module: &Module, calls: &mut Calls) {
+        for &(number, operand) in &stubs.calls {
+            if let Some(function) = self.of(number) {
                 calls.redirect(module, (stubs::START, operand), function);
             }
         }
@@ -110,5 +119,10 @@ mod tests {
         assert_eq!(shortcuts.of(17), Some("__ukl_shortcut_pread64"));
         assert_eq!(shortcuts.of(39), None);
         assert!(shortcuts.add("net,disk").is_err());
+        assert_eq!(shortcuts.of(12), None);
+        shortcuts.malloc(true);
+        assert_eq!(shortcuts.of(12), Some("__ukl_shortcut_brk"));
+        shortcuts.malloc(false);
+        assert_eq!(shortcuts.of(12), None);
     }
 }

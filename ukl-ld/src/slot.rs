@@ -1,10 +1,10 @@
 //! The code of one slot, and how to unwind it.
 //!
 //! A slot is 128 bytes. Eight of them are what it does at ring 3; for that, they are copied to where
-//! it is entered ([`ring3`]). A slot that calls a kernel function switches to the kernel's stack and
-//! back. In between it is program code on that stack, which an interrupt must not see: the kernel
-//! (`ukl_leave_slot()`) sets it back or forward, and knows it by the places of the instructions
-//! below.
+//! it is entered ([`ring3`]). A slot that calls a kernel function switches to the kernel's stack,
+//! calls, looks there for work that the kernel has, and switches back. In between it is a part of the
+//! kernel (`ukl_in_slot()`): nothing is done between the look and the switch back, as the kernel,
+//! which knows the places of these instructions, makes a slot look again that was interrupted there.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -20,11 +20,8 @@ const RING3: usize = 8;
 /// Where the slot of a system call is entered; what it is at ring 3 stands in front.
 pub const ENTRY: usize = 8;
 
-/// Where the slot of a function of kernel code is entered.
-pub const CODE_ENTRY: usize = 30;
-
-/// Where such a slot has what it is at ring 3.
-pub const CODE_RING3: usize = 16;
+/// Where a slot of kernel code has what it is at ring 3. It is entered where all are.
+pub const CODE_RING3: usize = 112;
 
 /// Behind the number and a SYSCALL: where a system call goes on after a restart.
 const RESTARTED: usize = 7;
@@ -38,8 +35,26 @@ const SWITCH: usize = 33;
 /// Where the called function comes back.
 const BACK: usize = 48;
 
+/// Where it gets its own stack back.
+const POP: usize = BACK + 17;
+
 /// Where the operand of its call is.
 pub const CALL: usize = BACK - 4;
+
+/// In a slot for shared stacks: where its stack becomes the kernel's view of it.
+const SHARED_SWITCH: usize = 39;
+
+/// Where the called function comes back.
+const SHARED_BACK: usize = 53;
+
+/// Where the operand of its call is.
+pub const SHARED_CALL: usize = SHARED_BACK - 4;
+
+/// Where it goes on if it turns out that the kernel has no view of the stack.
+const SHARED_UNDO: usize = 112;
+
+/// The check's branch, in the slot of the same call that takes the kernel's stack.
+const CHECKED: usize = ENTRY + 8;
 
 const RAX: u8 = 0;
 const RCX: u8 = 2;
@@ -84,7 +99,7 @@ impl Slot {
     /// For a site that keeps its `syscall` behind the call: goes back over it, through rcx. Without
     /// a number it is in eax.
     pub fn skip(number: Option<u32>, kernel: &Kernel) -> Slot {
-        let mut slot = Writer::new();
+        let mut slot = Writer::empty();
         if let Some(number) = number {
             slot.number(number);
         }
@@ -105,96 +120,141 @@ impl Slot {
     /// registers whose bit in `live` is set. With `call`, it calls the kernel's function as long as
     /// the kernel allows it.
     pub fn call(number: u32, live: u8, call: Option<Call>, kernel: &Kernel) -> Slot {
-        let mut slot = Writer::new();
-        slot.number(number);
-        slot.bytes(&SYSCALL);
+        let mut slot = Writer::new(number);
         let Some(call) = call else {
             slot.base(number, kernel);
             return slot.finish();
         };
-
-        slot.bytes(&[0x65, 0xff, 0x0c, 0x25]); // decl %gs:left
-        slot.word(kernel.left);
-        let to_base = slot.branch(0x78); // js
-
         // All arguments are kept for a restart, even if nobody wants them afterwards.
         let kept = |index: usize| index < call.arguments || live & 1 << index != 0;
-        let kept: Vec<_> = (0..6).filter(|&index| kept(index)).collect();
-        // By it, the kernel finds them while the call blocks (`ukl_blocked_regs()`).
-        slot.code[SIZE - 1] = kept.iter().fold(0, |mask, index| mask | 1 << index);
-        for &index in &kept {
-            slot.bytes(ARGUMENTS[index].0);
-            slot.pushed(1);
-        }
+        let kept = slot.keep((0..6).filter(|&index| kept(index)));
+        let to_base = slot.check(kernel);
+        slot.push(&kept);
         if call.arguments > 3 {
             slot.bytes(&[0x4c, 0x89, 0xd1]); // mov %r10, %rcx
         }
         let to_exit = slot.kernel_function(Some(call.function), kernel);
-        if live != 0 {
-            slot.pop(&kept);
-        } else if !kept.is_empty() {
-            let size = 8 * kept.len() as u8;
-            slot.bytes(&[0x48, 0x83, 0xc4, size]); // add $size, %rsp
-            slot.pushed(-(kept.len() as i32));
+        match live {
+            0 => slot.drop(&kept),
+            _ => slot.pop(&kept),
         }
         slot.bytes(&[0xc3]);
-
         slot.land(to_base);
         slot.base(number, kernel);
-
-        slot.land(to_exit);
-        slot.pushed(kept.len() as i32);
-        slot.pop(&kept);
-        slot.address(RESTARTED);
-        slot.jump(kernel.exit);
+        slot.exit(to_exit, number, &kept, kernel.exit);
         slot.finish()
     }
 
-    /// For a function of kernel code, whose address init puts at [`CALL`]. What is to be at ring 3
-    /// is a jump, whose operand is left open ([`CODE_RING3`]).
-    pub fn kernel_code(kernel: &Kernel) -> Slot {
-        let mut slot = Writer::new();
-        // The kernel reads here which system call a blocked thread is in, and at the end which
-        // arguments the slot has pushed.
-        slot.number(NO_NUMBER);
-        slot.code[SIZE - 1] = 0;
-        slot.to(CODE_RING3);
-        slot.bytes(&[0xe9, 0, 0, 0, 0]); // jmp
-        slot.to(CODE_ENTRY);
-        let to_exit = slot.kernel_function(None, kernel);
-        let back = slot.at;
+    /// The same for a stack that the kernel has a view of, at a distance and down to a limit. Behind
+    /// it has to stand the slot of [`Slot::call`], which is for all other stacks.
+    pub fn shared(number: u32, live: u8, call: Call, kernel: &Kernel) -> Slot {
+        let mut slot = Writer::new(number);
+        let kept = |index: usize| index < call.arguments || live & 1 << index != 0;
+        let kept = slot.keep((0..6).filter(|&index| kept(index)));
+        // What comes between is padded to a fixed length, by both ends: no instruction has more
+        // than 15 bytes.
+        let shift = if call.arguments > 3 { 3 } else { 0 };
+        let pushes: usize = kept.iter().map(|&index| ARGUMENTS[index].0.len()).sum();
+        let padding = SHARED_SWITCH - 27 - pushes - shift;
+        slot.fill(ENTRY + padding.min(6), 0x2e);
+        slot.bytes(&[0x65, 0x48, 0x3b, 0x24, 0x25]); // cmp %gs:low, %rsp
+        slot.word(kernel.low);
+        slot.bytes(&[0x65, 0xff, 0x0c, 0x25]); // decl %gs:left, which leaves the carry alone
+        slot.word(kernel.left);
+        let elsewhere = slot.branch(0x76); // jbe
+        slot.push(&kept);
+        if shift > 0 {
+            slot.bytes(&[0x4c, 0x89, 0xd1]); // mov %r10, %rcx
+        }
+        slot.fill(SHARED_SWITCH, 0x2e);
+        slot.bytes(&[0x65, 0x48, 0x03, 0x24, 0x25]); // add %gs:delta, %rsp
+        slot.word(kernel.delta);
+        slot.operand(0xe8, call.function); // call
+        debug_assert_eq!(slot.at, SHARED_BACK);
+        let to_exit = slot.look(kernel);
+        slot.bytes(&[0x65, 0x48, 0x2b, 0x24, 0x25]); // sub %gs:delta, %rsp
+        slot.word(kernel.delta);
+        match live {
+            0 => slot.drop(&kept),
+            _ => slot.pop(&kept),
+        }
         slot.bytes(&[0xc3]);
 
-        // A call that a signal interrupted returns -516 to -512. The signal stays pending: whoever
-        // called asks the kernel again, by the system call.
-        slot.land(to_exit);
-        slot.bytes(&[0x48, 0x8d, 0x88, 0x04, 0x02, 0, 0]); // lea 516(%rax), %rcx
-        slot.bytes(&[0x48, 0x83, 0xf9, 0x04]); // cmp $4, %rcx
-        let to_back = slot.branch(0x76); // jbe
-        slot.code[to_back] = (back as u8).wrapping_sub(slot.at as u8);
-        // Where it goes on, what is in front of a call's slot stands once more: the number is read.
-        let number = slot.at + 7 + 5;
-        slot.address(number + RESTARTED);
-        slot.jump(kernel.exit);
-        debug_assert_eq!(slot.at, number);
-        slot.number(NO_NUMBER);
-        slot.bytes(&SYSCALL);
+        slot.land(elsewhere);
+        slot.next(CHECKED);
+        slot.exit(to_exit, number, &kept, kernel.exit_shared);
+        debug_assert!(slot.at <= SHARED_UNDO);
+        slot.to(SHARED_UNDO);
+        slot.bytes(&[0x48, 0x8d, 0x64, 0x24, 8 * kept.len() as u8]); // lea n(%rsp), %rsp
+        slot.pushed(-(kept.len() as i32));
+        slot.next(ENTRY);
+        slot.finish()
+    }
+
+    /// For a function of the kernel or of kernel code that a program calls like a function of C. An
+    /// address that is not known yet, init puts at [`CALL`]. If it stands for a system call, this is its number and how many
+    /// arguments it has: the way is that of the system call then, with all that can come between.
+    /// What is to be at ring 3 is a jump, whose operand is left open ([`CODE_RING3`]).
+    pub fn kernel_code(call: Option<(u32, usize)>, function: Option<u64>, kernel: &Kernel) -> Slot {
+        let number = call.map_or(NO_NUMBER, |(number, _)| number);
+        let mut slot = Writer::new(number);
+        let kept = slot.keep(0..call.map_or(0, |(_, arguments)| arguments));
+        let to_base = call.map(|(_, arguments)| {
+            if arguments > 3 {
+                slot.bytes(&[0x49, 0x89, 0xca]); // mov %rcx, %r10
+            }
+            slot.check(kernel)
+        });
+        slot.push(&kept);
+        if call.is_none() {
+            let over = slot.branch(0xeb); // jmp
+            slot.to(SWITCH - 3);
+            slot.land(over);
+        }
+        let to_exit = slot.kernel_function(function, kernel);
+        slot.drop(&kept);
+        slot.bytes(&[0xc3]);
+        if let Some(to_base) = to_base {
+            slot.land(to_base);
+            slot.base(number, kernel);
+        }
+        slot.exit(to_exit, number, &kept, kernel.exit);
+        debug_assert!(slot.at <= CODE_RING3);
+        slot.to(CODE_RING3);
+        slot.bytes(&[0xe9, 0, 0, 0, 0]); // jmp
         slot.finish()
     }
 }
 
-/// Makes a program's slots, from this offset on, what they are at ring 3: copies that to their
-/// entries.
-pub fn ring3(program: &mut [u8], first: u64, count: u64, from: usize, entry: usize) -> Result<()> {
-    for index in 0..count {
-        let at = first + index * SIZE as u64;
-        let slot = usize::try_from(at)
-            .ok()
-            .and_then(|at| program.get_mut(at..at + SIZE))
-            .ok_or_else(|| Error::Program("slots behind its end".into()))?;
-        slot.copy_within(from..from + RING3, entry);
+/// Slots that follow each other in a program's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    /// The offset of the first.
+    pub file_offset: u64,
+    /// How many there are.
+    pub count: u64,
+    /// Where a slot has what it is at ring 3.
+    pub ring3: usize,
+}
+
+impl Table {
+    /// Makes the slots what they are at ring 3: copies that from within each to where it is entered.
+    pub fn leave_out(&self, program: &mut [u8]) -> Result<()> {
+        for index in 0..self.count {
+            let at = self.file_offset + index * SIZE as u64;
+            let slot = usize::try_from(at)
+                .ok()
+                .and_then(|at| program.get_mut(at..at + SIZE))
+                .ok_or_else(|| Error::Program("slots behind its end".into()))?;
+            slot.copy_within(self.ring3..self.ring3 + RING3, ENTRY);
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Arguments as bits.
+fn mask(arguments: &[usize]) -> u8 {
+    arguments.iter().fold(0, |mask, index| mask | 1 << index)
 }
 
 /// Writes a slot from its beginning on.
@@ -210,7 +270,16 @@ struct Writer {
 }
 
 impl Writer {
-    fn new() -> Writer {
+    /// A slot that begins with a system call and goes on where it is entered.
+    fn new(number: u32) -> Writer {
+        let mut slot = Writer::empty();
+        slot.number(number);
+        slot.bytes(&SYSCALL);
+        debug_assert_eq!(slot.at, ENTRY);
+        slot
+    }
+
+    fn empty() -> Writer {
         Writer {
             code: [0xcc; SIZE],
             at: 0,
@@ -270,10 +339,42 @@ impl Writer {
         self.code[operand] = (self.at - operand - 1) as u8;
     }
 
+    /// Says which arguments are going to be pushed: the kernel finds them so while the call blocks
+    /// (`ukl_blocked_regs()`).
+    fn keep(&mut self, arguments: impl Iterator<Item = usize>) -> Vec<usize> {
+        let kept: Vec<usize> = arguments.collect();
+        self.code[SIZE - 1] = mask(&kept);
+        kept
+    }
+
+    /// Whether the kernel allows a call of its own function. Returns the branch that is taken if it
+    /// does not.
+    fn check(&mut self, kernel: &Kernel) -> usize {
+        self.bytes(&[0x65, 0xff, 0x0c, 0x25]); // decl %gs:left
+        self.word(kernel.left);
+        self.branch(0x7e) // jle
+    }
+
+    fn push(&mut self, kept: &[usize]) {
+        for &index in kept {
+            self.bytes(ARGUMENTS[index].0);
+            self.pushed(1);
+        }
+    }
+
     fn pop(&mut self, kept: &[usize]) {
         for &index in kept.iter().rev() {
             self.bytes(ARGUMENTS[index].1);
             self.pushed(-1);
+        }
+    }
+
+    /// Takes the arguments off the stack without a look at them.
+    fn drop(&mut self, kept: &[usize]) {
+        if !kept.is_empty() {
+            let size = 8 * kept.len() as u8;
+            self.bytes(&[0x48, 0x83, 0xc4, size]); // add $size, %rsp
+            self.pushed(-(kept.len() as i32));
         }
     }
 
@@ -289,6 +390,33 @@ impl Writer {
         let distance = place as i32 - (self.at as i32 + 7);
         self.bytes(&[0x48, 0x8d, 0x0d]); // lea place(%rip), %rcx
         self.bytes(&distance.to_le_bytes());
+    }
+
+    /// The way out, on the kernel's stack, if it has work to do: makes the call a system call, whose
+    /// registers the kernel takes from the program's stack (`ukl_exit()`).
+    fn exit(&mut self, branch: usize, number: u32, kept: &[usize], exit: u64) {
+        self.land(branch);
+        self.pushed(kept.len() as i32);
+        self.bytes(&[0x41, 0xba]); // mov $call, %r10d
+        self.word(u64::from(number & 0xff_ffff) | u64::from(mask(kept)) << 24);
+        self.address(0);
+        self.jump(exit);
+    }
+
+    /// Jumps to this place of the slot behind.
+    fn next(&mut self, place: usize) {
+        let distance = (SIZE + place) as i32 - (self.at as i32 + 5);
+        self.bytes(&[0xe9]);
+        self.bytes(&distance.to_le_bytes());
+    }
+
+    /// Looks for work that the kernel has. Returns the branch that is taken if there is any.
+    fn look(&mut self, kernel: &Kernel) -> usize {
+        self.bytes(&[0x65, 0x48, 0x8b, 0x0c, 0x25]); // mov %gs:current, %rcx
+        self.word(kernel.current);
+        self.bytes(&[0xf7, 0x01]); // testl $work, (%rcx)
+        self.word(kernel.exit_work);
+        self.branch(0x75) // jne
     }
 
     /// Calls a function on the kernel's stack and comes back, at the places that the kernel knows.
@@ -310,13 +438,11 @@ impl Writer {
             None => self.bytes(&[0xe8, 0, 0, 0, 0]),
         }
         debug_assert_eq!(self.at, BACK);
+        let to_exit = self.look(kernel);
+        debug_assert_eq!(self.at, POP);
         self.bytes(&[0x5c]); // pop %rsp
         self.cfa(&[0x0c, RSP, depth]);
-        self.bytes(&[0x65, 0x48, 0x8b, 0x0c, 0x25]); // mov %gs:current, %rcx
-        self.word(kernel.current);
-        self.bytes(&[0xf7, 0x01]); // testl $work, (%rcx)
-        self.word(kernel.exit_work);
-        self.branch(0x75) // jne
+        to_exit
     }
 
     /// The instruction before here has pushed so many words.
@@ -359,6 +485,8 @@ mod tests {
             stack: 0x2000,
             current: 0x3000,
             exit_work: 0x4000,
+            delta: 0x5000,
+            low: 0x6000,
             ..Kernel::none()
         }
     }
@@ -375,30 +503,89 @@ mod tests {
         })
     }
 
+    fn shared() -> impl Iterator<Item = Slot> {
+        (0..=6).flat_map(|arguments| {
+            (0..64).map(move |live| {
+                let call = Call {
+                    function: 0xffff_ffff_8123_4560,
+                    arguments,
+                };
+                Slot::shared(39, live, call, &kernel())
+            })
+        })
+    }
+
+    fn kernel_code() -> impl Iterator<Item = Slot> {
+        let calls = (0..=6).map(|arguments| Some((39, arguments)));
+        calls
+            .chain([None])
+            .map(|call| Slot::kernel_code(call, None, &kernel()))
+    }
+
     #[test]
     fn the_kernel_finds_the_instructions_where_it_looks() {
-        for slot in all() {
-            assert_eq!(
-                slot.code[SWITCH..SWITCH + 5],
-                [0x65, 0x48, 0x8b, 0x24, 0x25]
-            );
-            assert_eq!(slot.code[SWITCH + 9], 0x50);
-            assert_eq!(slot.code[BACK - 5], 0xe8);
-            assert_eq!(slot.code[BACK], 0x5c);
+        for slot in all().chain(kernel_code()) {
+            let code = slot.code;
+            assert_eq!(code[5..8], SYSCALL);
+            assert_eq!(code[SWITCH..SWITCH + 5], [0x65, 0x48, 0x8b, 0x24, 0x25]);
+            assert_eq!(code[SWITCH + 9], 0x50);
+            assert_eq!(code[BACK - 5], 0xe8);
+            assert_eq!(code[BACK..BACK + 5], [0x65, 0x48, 0x8b, 0x0c, 0x25]);
+            assert_eq!(code[POP - 2], 0x75);
+            assert_eq!(code[POP], 0x5c);
         }
-        let code = Slot::kernel_code(&Kernel::none()).code;
-        assert_eq!(code[33..38], [0x65, 0x48, 0x8b, 0x24, 0x25]);
-        assert_eq!(code[42..44], [0x50, 0xe8]);
-        assert_eq!(code[48], 0x5c);
-        assert_eq!(code[87], 0xe9);
-        assert_eq!(code[93..99], [0xff, 0xff, 0xff, 0xff, 0x0f, 0x05]);
+    }
+
+    #[test]
+    fn the_kernel_finds_the_instructions_of_shared_stacks() {
+        for slot in shared() {
+            let code = slot.code;
+            assert_eq!(code[SHARED_SWITCH + 2..][..3], [0x03, 0x24, 0x25]);
+            assert_eq!(code[48], 0xe8);
+            assert_eq!(code[53..58], [0x65, 0x48, 0x8b, 0x0c, 0x25]);
+            assert_eq!(code[70..75], [0x65, 0x48, 0x2b, 0x24, 0x25]);
+            assert_eq!(code[112..116], [0x48, 0x8d, 0x64, 0x24]);
+            let kept = code[SIZE - 1].count_ones() as u8;
+            assert_eq!(code[116], 8 * kept);
+            // To the next slot.
+            assert_eq!(code[117..122], [0xe9, 14, 0, 0, 0]);
+            let elsewhere = (0..SIZE)
+                .find(|&at| code[at..].starts_with(&[0x76]))
+                .unwrap();
+            let jump = elsewhere + 2 + code[elsewhere + 1] as usize;
+            assert_eq!(code[jump], 0xe9);
+            let distance = i32::from_le_bytes(code[jump + 1..jump + 5].try_into().unwrap());
+            assert_eq!(jump as i32 + 5 + distance, (SIZE + CHECKED) as i32);
+        }
+        assert!(all().all(|slot| slot.code[CHECKED] == 0x7e));
+    }
+
+    #[test]
+    fn the_way_out_tells_what_the_call_was() {
+        let exit = |slot: Slot| {
+            let at = POP + slot.code[POP - 1] as usize;
+            assert_eq!(slot.code[at..at + 2], [0x41, 0xba]);
+            u32::from_le_bytes(slot.code[at + 2..at + 6].try_into().unwrap())
+        };
+        for slot in all() {
+            let kept = slot.code[SIZE - 1];
+            assert_eq!(exit(slot), u32::from(kept) << 24 | 39);
+        }
+        assert_eq!(
+            exit(Slot::kernel_code(Some((44, 6)), None, &kernel())),
+            0x3f00_002c
+        );
+        assert_eq!(exit(Slot::kernel_code(None, None, &kernel())), 0x00ff_ffff);
     }
 
     #[test]
     fn instructions_are_no_longer_than_15_bytes() {
-        for slot in all() {
-            let prefixes = slot.code.iter().filter(|&&byte| byte == 0x2e).count();
-            assert!(prefixes <= 12, "{prefixes}");
+        for slot in all().chain(kernel_code()).chain(shared()) {
+            let mut code = iced_x86::Decoder::new(64, &slot.code[..SIZE - 1], 0);
+            while code.can_decode() {
+                let instruction = code.decode();
+                assert!(!instruction.is_invalid(), "{:x?}", slot.code);
+            }
         }
     }
 

@@ -24,8 +24,8 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Begins it, with the section's name and a symbol before the first slot.
-    pub fn new(section: &str, start: &str) -> Slots {
+    /// Begins it, with the section's name.
+    pub fn new(section: &str) -> Slots {
         let mut object = Object::new(
             BinaryFormat::Elf,
             object::Architecture::X86_64,
@@ -36,14 +36,12 @@ impl Slots {
         object.append_section_data(text, &[], SIZE);
         let frames = object.add_section(vec![], b".eh_frame".to_vec(), SectionKind::ReadOnlyData);
         object.append_section_data(frames, &cie(), 8);
-        let mut slots = Slots {
+        Slots {
             object,
             text,
             frames,
             count: 0,
-        };
-        slots.label(start);
-        slots
+        }
     }
 
     /// Puts a symbol behind the slots that are there.
@@ -56,14 +54,21 @@ impl Slots {
 
     /// Adds a slot, whose name means the place where it is entered. What is in front of that is run
     /// as well and has the name in this object only. Returns the slot's offset.
-    pub fn add(&mut self, slot: &Slot, name: &[u8], entry: usize) -> Result<u64> {
-        let offset = self.object.append_section_data(self.text, &slot.code, SIZE);
-        self.count += 1;
+    pub fn add(&mut self, slot: &Slot, name: &[u8]) -> Result<u64> {
+        let offset = self.add_behind(slot)?;
         let here = SymbolSection::Section(self.text);
-        let (kind, entry) = (SymbolKind::Text, entry as u64);
+        let (kind, entry) = (SymbolKind::Text, slot::ENTRY as u64);
         let (linkage, local) = (SymbolScope::Linkage, SymbolScope::Compilation);
         self.symbol(name, offset + entry, SIZE - entry, kind, here, linkage);
         self.symbol(name, offset, entry, kind, here, local);
+        Ok(offset)
+    }
+
+    /// Adds a slot that only the one before it goes to. Returns its offset.
+    pub fn add_behind(&mut self, slot: &Slot) -> Result<u64> {
+        let offset = self.object.append_section_data(self.text, &slot.code, SIZE);
+        self.count += 1;
+        let local = SymbolScope::Compilation;
         for operand in &slot.operands {
             let (label, absolute) = (SymbolKind::Label, SymbolSection::Absolute);
             let target = self.symbol(b"", operand.target, 0, label, absolute, local);
@@ -83,12 +88,14 @@ impl Slots {
         Ok(offset)
     }
 
-    /// Makes the four bytes there the distance to a symbol of another object, counted from their end
-    /// and with this added.
-    pub fn refer(&mut self, offset: u64, name: &str, addend: i64) -> Result<()> {
+    /// Has the slot of kernel code at this offset jump to a symbol of another object at ring 3.
+    pub fn at_ring3(&mut self, offset: u64, name: &str) -> Result<()> {
         let (kind, open) = (SymbolKind::Text, SymbolSection::Undefined);
         let symbol = self.symbol(name.as_bytes(), 0, 0, kind, open, SymbolScope::Linkage);
-        self.relocate(self.text, offset, symbol, addend - 4)
+        let operand = offset + slot::CODE_RING3 as u64 + 1;
+        // The jump is relative to where it is put then.
+        let moved = (slot::CODE_RING3 - slot::ENTRY) as i64;
+        self.relocate(self.text, operand, symbol, moved - 4)
     }
 
     /// Ends it.

@@ -13,6 +13,13 @@ use clap::ValueEnum;
 /// The port that `--gdb` takes without a number.
 const GDB_PORT: &str = "1234";
 
+const ENVIRONMENT: &str = "\
+Environment:
+  UKL_QEMU        QEMU, instead of the first qemu-system-x86_64 in PATH
+  UKL_LIBDIR      Where kernel/ is, which --gdb reads the kernel's symbols from
+  XDG_CACHE_HOME  Where ukl/ has what links left for --gdb and for programs that were copied,
+                  instead of ~/.cache";
+
 /// Runs a Unikernel Linux image as if it were a command.
 ///
 /// The program's standard input, output and error output are ukl-run's, and its exit status is
@@ -25,6 +32,7 @@ const GDB_PORT: &str = "1234";
 #[command(
     name = "ukl-run",
     version,
+    after_help = ENVIRONMENT,
     max_term_width = 100,
     args_override_self = true
 )]
@@ -69,6 +77,15 @@ pub struct Args {
     /// Of so many bypassing system calls and one, one does all that Linux does on the way.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub bypass_limit: Option<u8>,
+
+    /// How the kernel returns to the program where nothing called it, if not as the image says.
+    #[arg(long = "return", value_enum)]
+    pub return_by: Option<Return>,
+
+    /// The stack of a bypassing system call, if not as the image says. An image that was not linked
+    /// for shared stacks has none.
+    #[arg(long, value_enum)]
+    pub stack: Option<Stack>,
 
     /// Stop the machine after so many seconds, with exit status 124.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -144,6 +161,24 @@ pub enum Transition {
     Base,
     /// By a call of the kernel's own function for it.
     Bypass,
+}
+
+/// How the kernel returns to the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Return {
+    /// By that instruction.
+    Iret,
+    /// Without it.
+    Ret,
+}
+
+/// The stack that a kernel function runs on when a program calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stack {
+    /// The kernel's for the thread.
+    Own,
+    /// The thread's, which the kernel sees in its own half of the address space, too.
+    Shared,
 }
 
 impl Args {

@@ -15,7 +15,6 @@ use crate::args::Args;
 use crate::args::Forward;
 use crate::args::Machine;
 use crate::args::Size;
-use crate::args::Transition;
 use crate::error::Error;
 use crate::error::Result;
 use crate::sys;
@@ -127,11 +126,13 @@ impl Plan {
         let ring = if args.ring3 { "3" } else { "0" };
         records.add("ring", ring);
         if let Some(transition) = args.transition {
-            let kind = match transition {
-                Transition::Base => "base",
-                Transition::Bypass => "bypass",
-            };
-            records.add("transition", kind);
+            records.add("transition", name_of(transition));
+        }
+        if let Some(return_by) = args.return_by {
+            records.add("return", name_of(return_by));
+        }
+        if let Some(stack) = args.stack {
+            records.add("stack", name_of(stack));
         }
         if let Some(limit) = args.bypass_limit {
             records.add("bypass-limit", limit.to_string());
@@ -395,6 +396,12 @@ fn joined_path(path: &Path, target: &Path) -> OsString {
     record.push(":");
     record.push(target);
     record
+}
+
+/// What a value of an option is called, there and in the guest.
+fn name_of(value: impl clap::ValueEnum) -> String {
+    let possible = value.to_possible_value();
+    possible.map_or(String::new(), |value| value.get_name().to_owned())
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ fn make_image() -> Result<PathBuf, Box<dyn std::error::Error>> {
         init: libdir.join("init"),
         program: fs::read(&program)?,
         name: "probe".into(),
-        stubs: image::StubTable::default(),
+        slots: Vec::new(),
         code: None,
         add: vec![(here.join("tests/probe.c"), "/added/probe.c".into())],
         cmdline: None,

@@ -1,5 +1,7 @@
 //! What build tools ask a compiler, answered by the compiler.
 
+use std::fs;
+use std::fs::File;
 use std::io::Write;
 use std::process::Output;
 use std::process::Stdio;
@@ -11,13 +13,48 @@ use crate::bench::stdout;
 
 /// ukl-cc and the real compiler answer alike.
 fn alike(args: &str) -> Output {
-    let bench = Bench::hello();
-    let ours = bench.run("ukl-cc", args);
-    let theirs = bench.run("gcc", args);
-    assert_eq!(ours.status, theirs.status, "{}", both(&ours));
-    assert_eq!(stdout(&ours), stdout(&theirs));
-    assert_eq!(stderr(&ours), stderr(&theirs));
+    alike_of("", args)
+}
+
+/// The same, with this source on standard input, and in lib.c. Both leave the same files, but for
+/// what is the image's.
+fn alike_of(source: &str, args: &str) -> Output {
+    let (ours, left) = answer("ukl-cc", source, args);
+    let (theirs, expected) = answer("gcc", source, args);
+    assert_eq!(ours.status, theirs.status, "{args}: {}", both(&ours));
+    assert_eq!(stdout(&ours), stdout(&theirs), "{args}");
+    assert_eq!(stderr(&ours), stderr(&theirs), "{args}");
+    assert_eq!(left, expected, "{args}");
     ours
+}
+
+/// What a compiler says, and the names of the files that are there then.
+fn answer(compiler: &str, source: &str, args: &str) -> (Output, Vec<String>) {
+    let bench = Bench::hello();
+    bench.file("lib.c", source);
+    let input = File::open(bench.path("lib.c")).unwrap();
+    let output = bench
+        .command(compiler)
+        .args(args.split_whitespace())
+        .stdin(input)
+        .output()
+        .unwrap();
+    let entries = fs::read_dir(bench.path("")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| !name.ends_with(".ring3")).collect();
+    names.sort();
+    (output, names)
+}
+
+/// The lines of a text that say nothing of where the linker is looked for, nor of temporary files.
+fn plain(text: &str) -> Vec<&str> {
+    let lines = text.lines().filter(|line| {
+        !["COLLECT_GCC", "COMPILER_PATH=", "LIBRARY_PATH="]
+            .iter()
+            .any(|word| line.starts_with(word))
+            && !line.contains("/tmp/")
+    });
+    lines.collect()
 }
 
 #[test]
@@ -120,6 +157,106 @@ fn the_source_from_standard_input() {
 }
 
 #[test]
+fn preprocessing_standard_input() {
+    let output = alike_of("#define X 42\nint x = X;\n", "-E -P -");
+    assert_eq!(stdout(&output), "int x = 42;\n");
+    assert!(!alike_of("#error no\n", "-E -").status.success());
+}
+
+#[test]
+fn compiling_to_standard_output() {
+    assert!(stdout(&alike_of("int x;\n", "-x c - -S -o -")).contains("x:"));
+}
+
+#[test]
+fn checking_syntax_alone() {
+    assert!(alike("-fsyntax-only hello.c").status.success());
+}
+
+#[test]
+fn what_it_would_run() {
+    for (args, left) in [
+        ("-### hello.c -o hello", false),
+        ("-v -c hello.c", true),
+        ("-v", false),
+    ] {
+        let (ours, names) = answer("ukl-cc", "", args);
+        let (theirs, expected) = answer("gcc", "", args);
+        assert_eq!(ours.status, theirs.status, "{args}");
+        assert_eq!(stdout(&ours), stdout(&theirs), "{args}");
+        let (ours, theirs) = (stderr(&ours), stderr(&theirs));
+        // CMake and libtool read the target, the version and the words for the linker.
+        assert!(ours.contains("\nTarget: x86_64-linux-gnu\n"), "{ours}");
+        let wanted = plain(&theirs);
+        assert!(
+            wanted.iter().all(|line| ours.contains(line)),
+            "{args}:\n{ours}\nand\n{theirs}"
+        );
+        assert_eq!((names.len() > 2, names), (left, expected), "{args}");
+    }
+}
+
+#[test]
+fn links_that_make_no_program() {
+    for args in [
+        "-r hello.c -o x.o",
+        "-r -nostdlib hello.c lib.c -o x.o",
+        "-shared -fPIC lib.c -o libx.so",
+        "-shared -fPIC -nostdlib -Wl,-soname,libx.so.1 lib.c -o libx.so",
+        "-shared -nostartfiles -x c - -fPIC -o libx.so",
+    ] {
+        let output = alike_of("int f(int x) { return x + 1; }\n", args);
+        assert!(output.status.success(), "{args}: {}", both(&output));
+        assert!(both(&output).is_empty(), "{args}: {}", both(&output));
+    }
+}
+
+#[test]
+fn static_and_position_independent() {
+    for args in ["-static-pie", "-static", "-pie", "-no-pie", "-fPIE -pie -s"] {
+        let bench = Bench::hello();
+        let output = bench.ok("ukl-cc", &format!("{args} hello.c -o hello"));
+        assert!(both(&output).is_empty(), "{args}: {}", both(&output));
+        bench.linked("hello");
+    }
+}
+
+#[test]
+fn without_a_libc() {
+    let bench = Bench::new();
+    bench.file(
+        "start.c",
+        "void _start(void) { __asm__ volatile(\"syscall\" :: \"a\"(60L), \"D\"(42L)); }",
+    );
+    for args in ["-nostdlib", "-nostdlib -static", "-nostartfiles -nolibc"] {
+        let output = bench.ok("ukl-cc", &format!("{args} start.c -o start"));
+        assert!(both(&output).is_empty(), "{args}: {}", both(&output));
+        bench.linked("start");
+    }
+}
+
+#[test]
+fn links_that_fail() {
+    for args in [
+        "-lno_such_library hello.c",
+        "-Wl,--no-such-option hello.c",
+        "lib.c",
+        "hello.c no_such_file.o",
+        "hello.c -o no/such/directory/x",
+        "@no_such_file",
+        "-T no_such_script hello.c",
+    ] {
+        let source = "int f(void) { return 1; }\n";
+        let (ours, left) = answer("ukl-cc", source, args);
+        let (theirs, expected) = answer("gcc", source, args);
+        assert!(!ours.status.success(), "{args}");
+        assert_eq!(ours.status, theirs.status, "{args}");
+        assert_eq!(left, expected, "{args}");
+        assert_eq!(plain(&stderr(&ours)), plain(&stderr(&theirs)), "{args}");
+    }
+}
+
+#[test]
 fn output_to_dev_null() {
     let bench = Bench::hello();
     assert!(both(&bench.ok("ukl-cc", "hello.c -o /dev/null")).is_empty());
@@ -174,6 +311,17 @@ fn the_linkers_own_options() {
     assert!(output.status.success(), "{}", both(&output));
     assert!(stderr(&output).contains("ukl-ld: program "));
     assert!(bench.has("a,b"));
+}
+
+#[test]
+fn values_behind_the_linkers_own_options() {
+    let bench = Bench::hello();
+    bench.ok(
+        "ukl-cc",
+        "--ukl-transition base --ukl-stack own --ukl-return iret --ukl-stack-size 128K \
+         --ukl-bypass-limit 9 --ukl-malloc libc hello.c -o hello",
+    );
+    bench.linked("hello");
 }
 
 #[test]

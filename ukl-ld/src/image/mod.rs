@@ -20,18 +20,10 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::kernel_calls::Slots;
+use crate::kernel_calls::Bound;
 use crate::kernel_code;
 use crate::slot;
-
-/// Where the stubs of a program lie, so that the guest's init can make the ring-3 variant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StubTable {
-    /// Offset of the first stub in the program's file.
-    pub file_offset: u64,
-    /// How many stubs follow each other from there.
-    pub count: u64,
-}
+use crate::slot::Table;
 
 /// All that goes into one image, but for the kernel.
 #[derive(Debug, Clone)]
@@ -42,10 +34,10 @@ pub struct ImageSpec {
     pub program: Vec<u8>,
     /// The program's name in the guest, without a directory.
     pub name: String,
-    /// Where the program's stubs are.
-    pub stubs: StubTable,
-    /// The module of the program's kernel code, and the slots of its calls.
-    pub code: Option<(Vec<u8>, Slots)>,
+    /// Where the program's slots are, so that the guest's init can make the ring-3 variant.
+    pub slots: Vec<Table>,
+    /// The module of the program's kernel code, and which calls go there.
+    pub code: Option<(Vec<u8>, Vec<Bound>)>,
     /// Files and trees to add: from the host, to the guest.
     pub add: Vec<(PathBuf, String)>,
     /// A kernel command line to build in.
@@ -204,22 +196,14 @@ fn guest_files(spec: &ImageSpec) -> Result<cpio::Tree<'_>, ImageError> {
 /// What the guest's init has to know of the image.
 fn image_conf(spec: &ImageSpec) -> Vec<u8> {
     let mut conf = format!("program=/ukl/{}\n", spec.name);
-    if spec.stubs.count > 0 {
-        conf += &format!(
-            "stubs={},{},{},{}\n",
-            spec.stubs.file_offset,
-            spec.stubs.count,
-            slot::SIZE,
-            slot::ENTRY
-        );
+    for table in &spec.slots {
+        let (first, count, ring3) = (table.file_offset, table.count, table.ring3);
+        let (stride, entry) = (slot::SIZE, slot::ENTRY);
+        conf += &format!("slots={first},{count},{stride},{ring3},{entry}\n");
     }
-    if let Some((_, slots)) = &spec.code {
-        let (stride, ring3) = (slot::SIZE, slot::CODE_RING3);
-        let (first, count) = (slots.file_offset + ring3 as u64, slots.count);
-        let code = slot::CODE_ENTRY - ring3;
+    if let Some((_, bindings)) = &spec.code {
         conf += &format!("kernel-code=/{}\n", kernel_code::GUEST_PATH);
-        conf += &format!("calls={first},{count},{stride},{code}\n");
-        for bound in &slots.bindings {
+        for bound in bindings {
             let (section, offset) = &bound.function;
             let (operand, next) = (bound.operand, bound.next);
             conf += &format!("bind={operand},{next},{section},{offset}\n");
@@ -249,10 +233,11 @@ mod tests {
             init,
             program: b"\x7fELF program".to_vec(),
             name: "hello".into(),
-            stubs: StubTable {
+            slots: vec![Table {
                 file_offset: 4096,
                 count: 7,
-            },
+                ring3: 0,
+            }],
             code: None,
             add: Vec::new(),
             cmdline: None,
@@ -266,9 +251,9 @@ mod tests {
         let mut spec = spec(dir.path());
         assert_eq!(
             image_conf(&spec),
-            b"program=/ukl/hello\nstubs=4096,7,128,8\ntransition=bypass\n"
+            b"program=/ukl/hello\nslots=4096,7,128,0,8\ntransition=bypass\n"
         );
-        spec.stubs.count = 0;
+        spec.slots.clear();
         spec.policy.clear();
         assert_eq!(image_conf(&spec), b"program=/ukl/hello\n");
     }
@@ -277,21 +262,21 @@ mod tests {
     fn the_configuration_tells_of_kernel_code() {
         let dir = tempfile::tempdir().unwrap();
         let mut spec = spec(dir.path());
-        spec.stubs.count = 0;
-        let slots = Slots {
+        spec.slots = vec![Table {
             file_offset: 128,
             count: 1,
-            bindings: vec![crate::kernel_calls::Bound {
-                operand: 172,
-                next: 0x40_00b0,
-                function: (".text".into(), 16),
-            }],
+            ring3: slot::CODE_RING3,
+        }];
+        let bound = Bound {
+            operand: 172,
+            next: 0x40_00b0,
+            function: (".text".into(), 16),
         };
-        spec.code = Some((b"\x7fELF module".to_vec(), slots));
+        spec.code = Some((b"\x7fELF module".to_vec(), vec![bound]));
         let conf = String::from_utf8(image_conf(&spec)).unwrap();
         assert_eq!(
             conf,
-            "program=/ukl/hello\nkernel-code=/ukl/kernel-code.ko\ncalls=144,1,128,14\n\
+            "program=/ukl/hello\nslots=128,1,128,112,8\nkernel-code=/ukl/kernel-code.ko\n\
              bind=172,4194480,.text,16\ntransition=bypass\n"
         );
     }

@@ -40,8 +40,36 @@ fn is_optimised_as_a_whole(bench: &Bench, program: &str) {
     assert!(!names.iter().any(|name| name == "twice"));
 }
 
+/// What became of the intermediate code of two modules.
+#[derive(Clone, Copy, PartialEq)]
+enum Made {
+    /// Objects, in a number that says nothing.
+    Objects,
+    /// One object: the modules were made one.
+    One,
+    /// An object for each, with what it has inlined of the other (thin).
+    OneEach,
+}
+
+impl Made {
+    /// Judges by what `--ukl-explain` says.
+    fn check(self, explained: &str) {
+        let line = explained.lines().find(|line| line.contains(": lto "));
+        let words = line.unwrap_or_default().rsplit(' ');
+        let number: Option<u32> = words.into_iter().nth(1).and_then(|word| word.parse().ok());
+        let number = number.unwrap_or_else(|| panic!("{explained}"));
+        let fine = match self {
+            Made::Objects => number >= 1,
+            Made::One => number == 1,
+            // And one, with nothing in it, for modules that are made one.
+            Made::OneEach => number == 2 || number == 3,
+        };
+        assert!(fine, "{explained}");
+    }
+}
+
 /// Compiles with link-time optimisation, then links objects, and an archive of them.
-fn objects_and_archives(compiler: &str, flags: &str, linker: &str) {
+fn objects_and_archives(compiler: &str, flags: &str, linker: &str, made: Made) {
     let bench = Bench::new();
     sources(&bench);
     let run = |words: String| {
@@ -59,41 +87,45 @@ fn objects_and_archives(compiler: &str, flags: &str, linker: &str) {
     bench.ok("ar", "rc libx.a g.o f.o x.o");
     run(format!("{link} -L. -lx -o archive"));
     is_optimised_as_a_whole(&bench, "archive");
+    let mut explaining = bench.compiler(compiler);
+    explaining.args(link.split_whitespace());
+    explaining.args(["-O2", "-Wl,--ukl-explain", "x.o", "g.o", "f.o", "-o", "y"]);
+    made.check(&stderr(&explaining.output().unwrap()));
 }
 
 #[test]
 fn gcc_flto() {
-    objects_and_archives("gcc", "-flto", "");
+    objects_and_archives("gcc", "-flto", "", Made::Objects);
 }
 
 #[test]
 fn gcc_flto_with_machine_code_as_well() {
-    objects_and_archives("gcc", "-flto -ffat-lto-objects", "");
+    objects_and_archives("gcc", "-flto -ffat-lto-objects", "", Made::Objects);
 }
 
 #[test]
 fn gcc_flto_with_gold() {
-    objects_and_archives("gcc", "-flto", "-fuse-ld=gold");
+    objects_and_archives("gcc", "-flto", "-fuse-ld=gold", Made::Objects);
 }
 
 #[test]
 fn clang_flto_full_with_lld() {
-    objects_and_archives("clang", "-flto=full", "-fuse-ld=lld");
+    objects_and_archives("clang", "-flto=full", "-fuse-ld=lld", Made::One);
 }
 
 #[test]
 fn clang_flto_thin_with_lld() {
-    objects_and_archives("clang", "-flto=thin", "-fuse-ld=lld");
+    objects_and_archives("clang", "-flto=thin", "-fuse-ld=lld", Made::OneEach);
 }
 
 #[test]
 fn clang_flto_full_with_the_plugin() {
-    objects_and_archives("clang", "-flto=full", "");
+    objects_and_archives("clang", "-flto=full", "", Made::One);
 }
 
 #[test]
 fn clang_flto_thin_with_the_plugin() {
-    objects_and_archives("clang", "-flto=thin", "");
+    objects_and_archives("clang", "-flto=thin", "", Made::OneEach);
 }
 
 #[test]
@@ -182,6 +214,14 @@ fn rustc_with_linker_plugin_lto() {
         };
         rustc("--crate-type=rlib twice.rs");
         rustc("x.rs --extern twice=libtwice.rlib -o x");
+        if profile.ends_with("lto=thin") {
+            let mut explaining = bench.rustc();
+            explaining.args(["--edition=2021", "-O", "x.rs", "-o", "explained"]);
+            explaining.args(["--extern", "twice=libtwice.rlib"]);
+            explaining.args(profile.split_whitespace());
+            explaining.args(["-C", "codegen-units=1", "-C", "link-arg=--ukl-explain"]);
+            Made::OneEach.check(&stderr(&explaining.output().unwrap()));
+        }
         if profile.contains("abort") {
             // catch_unwind does not return.
             assert!(!bench.run("x.ring3").status.success());

@@ -124,6 +124,24 @@ fn help_has_both_kinds_of_options() {
 }
 
 #[test]
+fn help_of_our_own_options_alone() {
+    let bench = Bench::new();
+    let output = bench.command(UKL_LD).arg("--ukl-help").output().unwrap();
+    assert!(output.status.success() && stderr(&output).is_empty());
+    let text = stdout(&output);
+    assert!(!text.contains("--gc-sections"), "{text}");
+    // What takes no value is not in a list of its own.
+    let flags = ["debug", "explain", "help", "keep-temps", "no-image"];
+    let more = ["program", "ring3"];
+    for name in ukl_ld::own::WITH_VALUE.iter().chain(&flags).chain(&more) {
+        assert!(text.contains(&format!("  --ukl-{name}")), "{name}: {text}");
+    }
+    // It is behind the options of ld, too.
+    let all = stdout(&bench.command(UKL_LD).arg("--help").output().unwrap());
+    assert!(all.contains(&text), "{all}");
+}
+
+#[test]
 fn no_input_fails_as_with_the_real_linker() {
     let bench = Bench::new();
     let ours = bench.command(UKL_LD).output().unwrap();

@@ -1,0 +1,70 @@
+//! The symbols of the kernel: its functions and variables, those of single files among them.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use object::Endianness;
+use object::Object;
+use object::ObjectSection;
+use object::ObjectSymbol;
+use object::SymbolKind;
+use object::read::elf::ElfFile64;
+
+use crate::error::At;
+use crate::error::Error;
+use crate::error::Result;
+
+/// A function or variable of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Symbol {
+    /// Its address.
+    pub address: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether it can be called.
+    pub function: bool,
+}
+
+/// A symbol, or why it cannot be used.
+pub type Found = Result<Symbol, &'static str>;
+
+/// The symbols of these names that the kernel has.
+pub fn find<'n>(vmlinux: &Path, names: &BTreeSet<&'n str>) -> Result<BTreeMap<&'n str, Found>> {
+    let data = fs::read(vmlinux).at(vmlinux)?;
+    let file = ElfFile64::<Endianness>::parse(&*data).map_err(|error| Error::Kernel {
+        path: vmlinux.to_owned(),
+        what: error.to_string(),
+    })?;
+    let mut found: BTreeMap<&str, (bool, Found)> = BTreeMap::new();
+    for symbol in file.symbols() {
+        let Ok(name) = symbol.name() else { continue };
+        let Some(&name) = names.get(name).filter(|_| !symbol.is_undefined()) else {
+            continue;
+        };
+        let section = symbol.section_index();
+        let section = section.and_then(|index| file.section_by_index(index).ok());
+        let gone = section
+            .is_some_and(|section| section.name().is_ok_and(|name| name.starts_with(".init.")));
+        let global = symbol.is_global();
+        let this = match gone {
+            true => Err("the kernel has it only while it boots"),
+            false => Ok(Symbol {
+                address: symbol.address(),
+                size: symbol.size(),
+                function: symbol.kind() == SymbolKind::Text,
+            }),
+        };
+        match found.get_mut(name) {
+            None => drop(found.insert(name, (global, this))),
+            Some(known) if global && !known.0 => *known = (global, this),
+            Some(known) if !known.0 && !global && known.1 != this => {
+                known.1 = Err("several of the kernel's files have one of their own");
+            }
+            Some(_) => {}
+        }
+    }
+    let found = found.into_iter().map(|(name, (_, symbol))| (name, symbol));
+    Ok(found.collect())
+}

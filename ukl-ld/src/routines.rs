@@ -1,0 +1,306 @@
+//! Kernel routines by name: a program that declares a function or a variable of the kernel has it.
+//!
+//! It is a link that fails that gets here. What the inputs leave undefined and the kernel has, goes
+//! into two archives with a member a name, which stand behind everything else on the command line,
+//! so that only what nobody else defines is taken from them. The host link gets functions that say
+//! where they would run ([`crate::host_calls`]), and variables with nothing in them; the image's
+//! link of the program gets slots that call the kernel ([`Slot::kernel_code`]), and the variables'
+//! addresses.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+use std::path::PathBuf;
+
+use ar_archive_writer::ArchiveKind;
+use ar_archive_writer::DEFAULT_OBJECT_READER;
+use ar_archive_writer::NewArchiveMember;
+use ar_archive_writer::write_archive_to_stream;
+use object::Endianness;
+use object::Object as _;
+use object::ObjectSymbol as _;
+use object::read::archive::ArchiveFile;
+use object::read::elf::ElfFile64;
+use object::write::Object;
+use object::write::Symbol;
+use object::write::SymbolSection;
+use object::{BinaryFormat, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use symbol_rewriter::Options;
+
+use crate::args::Args;
+use crate::error::At;
+use crate::error::Error;
+use crate::error::Result;
+use crate::host_calls;
+use crate::kernel::Kernel;
+use crate::kernel_symbols;
+use crate::slot::Slot;
+use crate::slots::Slots;
+
+/// The section of the slots.
+pub const SECTION: &str = "ukl_routines";
+
+/// What other libraries have, too, by the beginnings of the names: a program that wants one of them
+/// lacks the library.
+const OTHERS: &[&str] = &[
+    "FSE_", "HUF_", "LZ4_", "ZSTD_", "crc32", "deflate", "inflate", "strlcat", "strlcpy",
+    "strnstr", "zlib",
+];
+
+/// What the kernel's allocators are called, whose plain names are macros (linux/alloc_tag.h).
+const NOPROF: &str = "_noprof";
+
+/// The kernel's functions and variables that a program may take.
+#[derive(Debug)]
+pub struct Routines {
+    found: BTreeMap<String, kernel_symbols::Symbol>,
+}
+
+impl Routines {
+    /// Looks for what the inputs of a link leave undefined and the kernel has.
+    pub fn find(args: &Args, kernel: &Path) -> Result<Routines> {
+        let mut names = Names::default();
+        for path in args.inputs() {
+            // What cannot be read is the linker's to say.
+            if let Ok(data) = fs::read(path) {
+                names.take(&data);
+            }
+        }
+        let wanted: Vec<&String> = names
+            .undefined
+            .difference(&names.defined)
+            .filter(|name| !OTHERS.iter().any(|other| name.starts_with(other)))
+            .collect();
+        let called: Vec<String> = wanted
+            .iter()
+            .map(|name| format!("{name}{NOPROF}"))
+            .collect();
+        let both = wanted.iter().map(|name| name.as_str());
+        let both = both.chain(called.iter().map(String::as_str)).collect();
+        let mut known = kernel_symbols::find(&kernel.join("vmlinux"), &both)?;
+        let mut found = BTreeMap::new();
+        for (name, called) in wanted.iter().zip(&called) {
+            let symbol = known
+                .remove(name.as_str())
+                .or_else(|| known.remove(called.as_str()));
+            if let Some(Ok(symbol)) = symbol {
+                found.insert((*name).clone(), symbol);
+            }
+        }
+        Ok(Routines { found })
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.found.keys().map(String::as_str)
+    }
+
+    /// Writes the host link's archive.
+    pub fn for_the_host(&self, dir: &Path) -> Result<PathBuf> {
+        let members = self
+            .found
+            .iter()
+            .map(|(name, symbol)| match symbol.function {
+                true => host_calls::make(&BTreeSet::from([name.clone()])),
+                false => nothing(name, symbol.size.max(8)),
+            });
+        archive(&dir.join("libkernel-host.a"), members)
+    }
+
+    /// Writes the archive for the image's link of the program.
+    pub fn for_the_image(
+        &self,
+        dir: &Path,
+        kernel: &Kernel,
+        options: &Options,
+    ) -> Result<[PathBuf; 2]> {
+        let messages = self
+            .found
+            .iter()
+            .filter(|(_, symbol)| symbol.function)
+            .map(|(name, _)| host_calls::make(&BTreeSet::from([name.clone()])));
+        let members = self.found.iter().map(|(name, symbol)| {
+            let prefixed = symbol_rewriter::prefixed(name.as_bytes(), options);
+            match symbol.function {
+                true => routine(name, &prefixed, symbol.address, kernel),
+                false => variable(&prefixed, symbol.address),
+            }
+        });
+        Ok([
+            archive(&dir.join("libkernel-image.a"), members.chain(messages))?,
+            end_of_frames(dir)?,
+        ])
+    }
+}
+
+/// What ends the frames for unwinding: crtend.o does no more, with slots behind it. A C library that
+/// goes from frame to frame would not find the end.
+fn end_of_frames(dir: &Path) -> Result<PathBuf> {
+    let mut object = Object::new(
+        BinaryFormat::Elf,
+        object::Architecture::X86_64,
+        object::Endianness::Little,
+    );
+    let frames = object.add_section(vec![], b".eh_frame".to_vec(), SectionKind::ReadOnlyData);
+    object.append_section_data(frames, &[0; 4], 4);
+    let path = dir.join("end-of-frames.o");
+    let data = object.write().map_err(malformed)?;
+    fs::write(&path, data).at(&path)?;
+    Ok(path)
+}
+
+/// The names in objects and archives.
+#[derive(Debug, Default)]
+struct Names {
+    defined: BTreeSet<String>,
+    undefined: BTreeSet<String>,
+}
+
+impl Names {
+    fn take(&mut self, data: &[u8]) {
+        if let Ok(archive) = ArchiveFile::parse(data) {
+            for member in archive.members().flatten() {
+                if let Ok(data) = member.data(data) {
+                    self.take_object(data);
+                }
+            }
+        } else {
+            self.take_object(data);
+        }
+    }
+
+    fn take_object(&mut self, data: &[u8]) {
+        let Ok(file) = ElfFile64::<Endianness>::parse(data) else {
+            return;
+        };
+        for symbol in file.symbols().filter(|symbol| symbol.is_global()) {
+            let Ok(name) = symbol.name() else { continue };
+            match symbol.is_undefined() {
+                // What is weak may stay away.
+                true if symbol.is_weak() => {}
+                true => drop(self.undefined.insert(name.to_owned())),
+                false => drop(self.defined.insert(name.to_owned())),
+            }
+        }
+    }
+}
+
+fn malformed(error: object::write::Error) -> Error {
+    Error::KernelCode(error.to_string())
+}
+
+fn object() -> Object<'static> {
+    Object::new(
+        BinaryFormat::Elf,
+        object::Architecture::X86_64,
+        Endianness::Little,
+    )
+}
+
+/// An object with one symbol.
+fn with_symbol(
+    mut object: Object<'static>,
+    name: &[u8],
+    (section, value, size): (SymbolSection, u64, u64),
+) -> Result<Vec<u8>> {
+    object.add_symbol(Symbol {
+        name: name.into(),
+        value,
+        size,
+        kind: SymbolKind::Data,
+        scope: SymbolScope::Linkage,
+        weak: false,
+        section,
+        flags: SymbolFlags::None,
+    });
+    // Without it, ld takes the object for one that wants an executable stack.
+    object.add_section(vec![], b".note.GNU-stack".to_vec(), SectionKind::Other);
+    object.write().map_err(malformed)
+}
+
+/// A variable where there is no kernel.
+fn nothing(name: &str, size: u64) -> Result<Vec<u8>> {
+    let mut object = object();
+    let section = object.add_section(vec![], b".bss".to_vec(), SectionKind::UninitializedData);
+    let at = object.append_section_bss(section, size, 16);
+    let place = (SymbolSection::Section(section), at, size);
+    with_symbol(object, name.as_bytes(), place)
+}
+
+/// A variable of the kernel.
+fn variable(name: &[u8], address: u64) -> Result<Vec<u8>> {
+    with_symbol(object(), name, (SymbolSection::Absolute, address, 0))
+}
+
+/// A slot for a function of the kernel.
+fn routine(name: &str, prefixed: &[u8], address: u64, kernel: &Kernel) -> Result<Vec<u8>> {
+    let mut slots = Slots::new(SECTION);
+    let slot = Slot::kernel_code(None, Some(address), kernel);
+    let offset = slots.add(&slot, prefixed)?;
+    slots.at_ring3(offset, &host_calls::name(name))?;
+    slots.finish()
+}
+
+fn archive(path: &Path, members: impl Iterator<Item = Result<Vec<u8>>>) -> Result<PathBuf> {
+    let members: Vec<Vec<u8>> = members.collect::<Result<_>>()?;
+    let members: Vec<NewArchiveMember<'_>> = members
+        .into_iter()
+        .enumerate()
+        .map(|(index, data)| {
+            NewArchiveMember::new(data, &DEFAULT_OBJECT_READER, format!("{index}.o"))
+        })
+        .collect();
+    let mut bytes = Cursor::new(Vec::new());
+    let written = write_archive_to_stream(&mut bytes, &members, ArchiveKind::Gnu, false, None);
+    written.at(path)?;
+    fs::write(path, bytes.into_inner()).at(path)?;
+    Ok(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weak_names_and_defined_ones_are_not_asked_for() {
+        let mut names = Names::default();
+        names.take(&variable(b"here", 16).unwrap());
+        assert!(names.defined.contains("here"));
+        let slots = routine("f", b"_ukl_f", 0xffff_ffff_8100_0000, &Kernel::none()).unwrap();
+        names.take(&slots);
+        assert!(names.undefined.contains("__ukl_host_code_f"));
+        assert!(names.defined.contains("_ukl_f"));
+    }
+
+    #[test]
+    fn an_archive_has_a_member_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let symbol = |function| kernel_symbols::Symbol {
+            address: 0xffff_ffff_8100_0000,
+            size: 8,
+            function,
+        };
+        let found = [
+            ("jiffies".to_owned(), symbol(false)),
+            ("vmalloc".to_owned(), symbol(true)),
+        ];
+        let routines = Routines {
+            found: found.into(),
+        };
+        let path = routines.for_the_host(dir.path()).unwrap();
+        let mut names = Names::default();
+        names.take(&fs::read(path).unwrap());
+        assert!(
+            ["jiffies", "vmalloc"]
+                .iter()
+                .all(|&name| names.defined.contains(name))
+        );
+    }
+}
