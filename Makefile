@@ -103,8 +103,10 @@ install:
 	cp -r --no-preserve=ownership $(lib)/shortcuts $(lib)/include $(lib)/libukl.a \
 		$(DESTDIR)$(PREFIX)/lib/ukl
 	cp -rL --no-preserve=ownership $(lib)/kernel $(DESTDIR)$(PREFIX)/lib/ukl/kernel
-	install -d $(DESTDIR)$(PREFIX)/share/ukl
-	install -m 644 share/* $(DESTDIR)$(PREFIX)/share/ukl
+	install -d $(DESTDIR)$(PREFIX)/share/ukl/rust/ukl/src
+	install -m 644 $(wildcard share/*) $(DESTDIR)$(PREFIX)/share/ukl
+	install -m 644 ukl/Cargo.toml $(DESTDIR)$(PREFIX)/share/ukl/rust/ukl
+	install -m 644 ukl/src/*.rs $(DESTDIR)$(PREFIX)/share/ukl/rust/ukl/src
 
 clean:
 	rm -rf target

@@ -29,8 +29,38 @@ static long call(long number, long a, long b, long c, long d, long e, long f)
 
 SHORTCUT(0, read);
 SHORTCUT(1, write);
+SHORTCUT(9, mmap);
+SHORTCUT(12, brk);
 SHORTCUT(17, pread64);
 SHORTCUT(44, sendto);
 SHORTCUT(45, recvfrom);
 SHORTCUT(232, epoll_wait);
 SHORTCUT(281, epoll_pwait);
+
+/*
+ * Run to completion, as far as a process may have it: completion.c says what it
+ * is and how what a thread was is packed.
+ */
+enum { GETPRIORITY = 140, SETPRIORITY = 141, GETPARAM = 143, SETSCHEDULER = 144, GETSCHEDULER = 145 };
+enum { FIFO = 1, RESET_ON_FORK = 0x40000000, HIGHEST = 99 };
+
+long __ukl_host_shortcut_run_to_completion(long before);
+long __ukl_host_shortcut_run_to_completion(long before)
+{
+	int priority = before >= 0 ? before >> 8 & 0xff : HIGHEST;
+	long policy = before >= 0 ? before & 0xff : FIFO | RESET_ON_FORK;
+	int was = 0;
+	long now, result;
+
+	/* getpriority() gives 40 to 1 for the nice values -20 to 19. */
+	call(GETPARAM, 0, (long)&was, 0, 0, 0, 0);
+	now = (call(GETSCHEDULER, 0, 0, 0, 0, 0, 0) & 0xff) | (long)was << 8 |
+	      (40 - call(GETPRIORITY, 0, 0, 0, 0, 0, 0)) << 16;
+	result = call(SETSCHEDULER, 0, policy, (long)&priority, 0, 0, 0);
+	if (result < 0 || before < 0)
+		return result < 0 ? result : now;
+	return call(SETPRIORITY, 0, 0, (before >> 16 & 0xff) - 20, 0, 0, 0);
+}
+
+__attribute__((weak, alias("__ukl_host_shortcut_run_to_completion")))
+long __ukl_shortcut_run_to_completion(long before);

@@ -7,8 +7,10 @@
 #define UKL_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/epoll.h>
+#include <sys/personality.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -29,9 +31,6 @@ long __ukl_shortcut_write(long fd, const void *buf, long len);
 long __ukl_shortcut_pread64(long fd, void *buf, long len, long pos);
 long __ukl_shortcut_epoll_wait(long fd, struct epoll_event *events, long max, long timeout);
 
-/* A signal came: the system call, asked again, restarts or fails as it should. */
-#define __ukl_interrupted(result) __builtin_expect((result) <= -512 && (result) >= -516, 0)
-
 static inline long __ukl_result(long result)
 {
 	if (__builtin_expect((unsigned long)result <= -4096UL, 1))
@@ -42,47 +41,68 @@ static inline long __ukl_result(long result)
 
 static inline ssize_t ukl_send(int fd, const void *buf, size_t len, int flags)
 {
-	long result = __ukl_shortcut_sendto(fd, buf, (long)len, flags, 0, 0);
-
-	return __ukl_interrupted(result) ? send(fd, buf, len, flags) : __ukl_result(result);
+	return __ukl_result(__ukl_shortcut_sendto(fd, buf, (long)len, flags, 0, 0));
 }
 
 static inline ssize_t ukl_recv(int fd, void *buf, size_t len, int flags)
 {
-	long result = __ukl_shortcut_recvfrom(fd, buf, (long)len, flags, 0, 0);
-
-	return __ukl_interrupted(result) ? recv(fd, buf, len, flags) : __ukl_result(result);
+	return __ukl_result(__ukl_shortcut_recvfrom(fd, buf, (long)len, flags, 0, 0));
 }
 
 static inline ssize_t ukl_read(int fd, void *buf, size_t len)
 {
-	long result = __ukl_shortcut_read(fd, buf, (long)len);
-
-	return __ukl_interrupted(result) ? read(fd, buf, len) : __ukl_result(result);
+	return __ukl_result(__ukl_shortcut_read(fd, buf, (long)len));
 }
 
 static inline ssize_t ukl_write(int fd, const void *buf, size_t len)
 {
-	long result = __ukl_shortcut_write(fd, buf, (long)len);
-
-	return __ukl_interrupted(result) ? write(fd, buf, len) : __ukl_result(result);
+	return __ukl_result(__ukl_shortcut_write(fd, buf, (long)len));
 }
 
 static inline ssize_t ukl_pread(int fd, void *buf, size_t len, off_t pos)
 {
-	long result = __ukl_shortcut_pread64(fd, buf, (long)len, pos);
-
-	return __ukl_interrupted(result) ? pread(fd, buf, len, pos) : __ukl_result(result);
+	return __ukl_result(__ukl_shortcut_pread64(fd, buf, (long)len, pos));
 }
 
 static inline int ukl_epoll_wait(int fd, struct epoll_event *events, int max, int timeout)
 {
-	long result = __ukl_shortcut_epoll_wait(fd, events, max, timeout);
-
-	if (__ukl_interrupted(result))
-		return epoll_wait(fd, events, max, timeout);
-	return (int)__ukl_result(result);
+	return (int)__ukl_result(__ukl_shortcut_epoll_wait(fd, events, max, timeout));
 }
+
+/*
+ * How the calling thread gets into the kernel and back from now on, and what it
+ * starts.  The image sets it to what its link said; at ring 3 it means nothing.
+ */
+#define UKL_BYPASS	0x10000000U	/* calls of the kernel's own functions */
+#define UKL_RET		0x20000000U	/* no IRET behind faults and interrupts */
+#define UKL_SHARED	0x40000000U	/* on the thread's stack (--ukl-stack=shared) */
+/* Of n+1 bypassing calls, one does all that Linux does on the way; 1 to 255. */
+#define UKL_BYPASS_LIMIT(n)	((unsigned int)((n) & 0xff) << 8)
+#define UKL_POLICY	(UKL_BYPASS | UKL_RET | UKL_SHARED | UKL_BYPASS_LIMIT(0xff))
+
+static inline unsigned int ukl_policy(void)
+{
+	return (unsigned int)personality(0xffffffff) & UKL_POLICY;
+}
+
+/* -1 with errno set, if it cannot be. */
+static inline int ukl_set_policy(unsigned int policy)
+{
+	unsigned int now = (unsigned int)personality(0xffffffff);
+
+	if (policy & ~UKL_POLICY) {
+		errno = EINVAL;
+		return -1;
+	}
+	return personality((now & ~UKL_POLICY) | policy) == -1 ? -1 : 0;
+}
+
+/*
+ * The calling thread is not preempted until it blocks, or turns this off again.
+ * Threads that never block leave the others a twentieth of each second.  -1 with
+ * errno set, if it cannot be: at ring 3 it takes CAP_SYS_NICE.
+ */
+int ukl_run_to_completion(bool on);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A second address for a thread's stack, in the kernel's half (--ukl-stack=shared).
+ *
+ * The upper part of the stack, from what is in use now on, is pinned and mapped
+ * once more.  Kernel functions can run there: unlike the program's address it is
+ * good for whoever wakes the thread up, in another address space.  Above it is a
+ * hole as long as the way to the end of all stacks, so that a stack which is no
+ * part of it cannot be taken for one by adding the distance.
+ *
+ * The program may do with its pages what it likes: neither side reads there what
+ * the other has written.
+ */
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include <linux/workqueue.h>
+#include <asm/switch_to.h>
+
+static unsigned int stack_size = 64 * 1024;
+module_param(stack_size, uint, 0644);
+MODULE_PARM_DESC(stack_size, "How much of a thread's stack is shared, in bytes");
+
+struct shared {
+	struct ukl_stack stack;
+	struct vm_struct *area;
+	struct rcu_work free;
+	int pinned;
+	struct page *pages[];
+};
+
+static void free_stack(struct work_struct *work)
+{
+	struct shared *shared = container_of(to_rcu_work(work), struct shared, free);
+
+	if (shared->area)
+		free_vm_area(shared->area);
+	if (shared->pinned > 0)
+		unpin_user_pages(shared->pages, shared->pinned);
+	kfree(shared);
+}
+
+/* Whoever unwinds the thread may still look. */
+static void release(struct ukl_stack *stack)
+{
+	struct shared *shared = container_of(stack, struct shared, stack);
+
+	queue_rcu_work(system_wq, &shared->free);
+}
+
+static struct shared *make(unsigned long sp)
+{
+	unsigned long size = PAGE_ALIGN(READ_ONCE(stack_size)), start = 0, end = 0, count;
+	struct vm_area_struct *vma;
+	struct shared *shared;
+
+	mmap_read_lock(current->mm);
+	vma = vma_lookup(current->mm, sp);
+	if (vma) {
+		end = min(vma->vm_end, PAGE_ALIGN(sp) + size / 4);
+		start = max(vma->vm_start, end - size);
+	}
+	mmap_read_unlock(current->mm);
+	size = end - start;
+	/* The kernel wants that much for itself. */
+	if (size <= THREAD_SIZE)
+		return NULL;
+	count = size / PAGE_SIZE;
+	shared = kzalloc(struct_size(shared, pages, count), GFP_KERNEL);
+	if (!shared)
+		return NULL;
+	INIT_RCU_WORK(&shared->free, free_stack);
+	shared->pinned = pin_user_pages_fast(start, count, FOLL_WRITE | FOLL_LONGTERM,
+					     shared->pages);
+	shared->area = get_vm_area(TASK_SIZE_MAX - start, VM_SPARSE);
+	if (shared->pinned != count || !shared->area)
+		goto failed;
+	shared->stack = (struct ukl_stack){
+		.start = start,
+		.size = size,
+		.kernel = (unsigned long)shared->area->addr,
+		.hole = TASK_SIZE_MAX - start,
+		.release = release,
+	};
+	if (!vm_area_map_pages(shared->area, shared->stack.kernel, shared->stack.kernel + size,
+			       shared->pages))
+		return shared;
+failed:
+	queue_rcu_work(system_wq, &shared->free);
+	return NULL;
+}
+
+static void share_stack(unsigned long sp)
+{
+	struct shared *shared = make(sp);
+
+	if (!shared) {
+		/* What fails would fail again. */
+		current->personality &= ~UKL_SHARED;
+		return;
+	}
+	current->thread.ukl_delta = shared->stack.kernel - shared->stack.start;
+	WRITE_ONCE(current->thread.ukl_stack, &shared->stack);
+	/* A context switch sets it as well. */
+	this_cpu_write(ukl_cpu.delta, current->thread.ukl_delta);
+}
+
+/* Called by the frame of all kernel code when that is loaded. */
+int ukl_code_init(void);
+int ukl_code_init(void)
+{
+	ukl_share_stack = share_stack;
+	return 0;
+}

@@ -1,0 +1,160 @@
+//! The deep shortcuts: the work of a system call with less around it. They behave as the functions
+//! of libc whose names they have, errors and signals included.
+//!
+//! `ukl-ld` puts slots that call the kernel in the places of the functions below, which are the
+//! system calls themselves.
+
+use std::arch::global_asm;
+use std::ffi::c_int;
+use std::ffi::c_long;
+use std::io;
+use std::os::fd::RawFd;
+
+/// A function for each, weak, so that an image's link overrules it.
+macro_rules! shortcuts {
+    ($($number:literal $name:literal),* $(,)?) => {
+        global_asm!($(
+            concat!(".pushsection .text.", $name, ",\"ax\",@progbits"),
+            concat!(".weak ", $name),
+            concat!(".type ", $name, ",@function"),
+            concat!($name, ":"),
+            ".cfi_startproc",
+            "mov r10, rcx",
+            concat!("mov eax, ", $number),
+            "syscall",
+            "ret",
+            ".cfi_endproc",
+            concat!(".size ", $name, ",.-", $name),
+            ".popsection",
+        )*);
+    };
+}
+
+shortcuts! {
+    "0" "__ukl_shortcut_read",
+    "1" "__ukl_shortcut_write",
+    "17" "__ukl_shortcut_pread64",
+    "44" "__ukl_shortcut_sendto",
+    "45" "__ukl_shortcut_recvfrom",
+    "232" "__ukl_shortcut_epoll_wait",
+}
+
+unsafe extern "C" {
+    fn __ukl_shortcut_read(fd: c_long, buf: *mut u8, len: c_long) -> c_long;
+    fn __ukl_shortcut_write(fd: c_long, buf: *const u8, len: c_long) -> c_long;
+    fn __ukl_shortcut_pread64(fd: c_long, buf: *mut u8, len: c_long, pos: c_long) -> c_long;
+    fn __ukl_shortcut_sendto(
+        fd: c_long,
+        buf: *const u8,
+        len: c_long,
+        flags: c_long,
+        address: c_long,
+        size: c_long,
+    ) -> c_long;
+    fn __ukl_shortcut_recvfrom(
+        fd: c_long,
+        buf: *mut u8,
+        len: c_long,
+        flags: c_long,
+        address: c_long,
+        size: c_long,
+    ) -> c_long;
+    fn __ukl_shortcut_epoll_wait(
+        fd: c_long,
+        events: *mut EpollEvent,
+        max: c_long,
+        timeout: c_long,
+    ) -> c_long;
+}
+
+/// An event of epoll(7), as the kernel writes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C, packed)]
+pub struct EpollEvent {
+    /// What happened: `EPOLLIN` and so on.
+    pub events: u32,
+    /// What the program gave for the descriptor.
+    pub data: u64,
+}
+
+fn result(result: c_long) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result as i32))
+}
+
+/// send(2).
+pub fn send(fd: RawFd, buf: &[u8], flags: c_int) -> io::Result<usize> {
+    let (at, len) = (buf.as_ptr(), buf.len() as c_long);
+    // SAFETY: the buffer is as long as it says.
+    result(unsafe { __ukl_shortcut_sendto(fd.into(), at, len, flags.into(), 0, 0) })
+}
+
+/// recv(2).
+pub fn recv(fd: RawFd, buf: &mut [u8], flags: c_int) -> io::Result<usize> {
+    let (at, len) = (buf.as_mut_ptr(), buf.len() as c_long);
+    // SAFETY: as above.
+    result(unsafe { __ukl_shortcut_recvfrom(fd.into(), at, len, flags.into(), 0, 0) })
+}
+
+/// read(2).
+pub fn read(fd: RawFd, buf: &mut [u8]) -> io::Result<usize> {
+    let (at, len) = (buf.as_mut_ptr(), buf.len() as c_long);
+    // SAFETY: as above.
+    result(unsafe { __ukl_shortcut_read(fd.into(), at, len) })
+}
+
+/// write(2).
+pub fn write(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
+    let (at, len) = (buf.as_ptr(), buf.len() as c_long);
+    // SAFETY: as above.
+    result(unsafe { __ukl_shortcut_write(fd.into(), at, len) })
+}
+
+/// pread(2).
+pub fn pread(fd: RawFd, buf: &mut [u8], position: u64) -> io::Result<usize> {
+    let (at, len) = (buf.as_mut_ptr(), buf.len() as c_long);
+    // SAFETY: as above. A position beyond what a file can have is an error of the call's.
+    result(unsafe { __ukl_shortcut_pread64(fd.into(), at, len, position as c_long) })
+}
+
+/// epoll_wait(2); a timeout in milliseconds, less than none for ever.
+pub fn epoll_wait(fd: RawFd, events: &mut [EpollEvent], timeout: c_int) -> io::Result<usize> {
+    let (at, max) = (events.as_mut_ptr(), events.len().min(c_int::MAX as usize));
+    // SAFETY: there is room for as many events as it says.
+    result(unsafe { __ukl_shortcut_epoll_wait(fd.into(), at, max as c_long, timeout.into()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sent_arrives() {
+        let (a, b) = UnixStream::pair().unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(send(a.as_raw_fd(), b"ab", 0).unwrap(), 2);
+        assert_eq!(write(a.as_raw_fd(), b"cde").unwrap(), 3);
+        assert_eq!(recv(b.as_raw_fd(), &mut buffer[..3], 0).unwrap(), 3);
+        assert_eq!(read(b.as_raw_fd(), &mut buffer[3..]).unwrap(), 2);
+        assert_eq!(&buffer[..5], b"abcde");
+    }
+
+    #[test]
+    fn a_file_is_read_at_a_position() {
+        let file = File::open("/proc/self/exe").unwrap();
+        let mut buffer = [0; 3];
+        assert_eq!(pread(file.as_raw_fd(), &mut buffer, 1).unwrap(), 3);
+        assert_eq!(&buffer, b"ELF");
+    }
+
+    #[test]
+    fn errors_are_those_of_the_call() {
+        assert_eq!(read(-1, &mut [0]).unwrap_err().raw_os_error(), Some(9));
+        let file = File::open("/proc/self/exe").unwrap();
+        let error = epoll_wait(file.as_raw_fd(), &mut [EpollEvent::default()], 0);
+        assert_eq!(error.unwrap_err().raw_os_error(), Some(22));
+    }
+}
