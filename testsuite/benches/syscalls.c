@@ -1,8 +1,9 @@
-// What system calls cost: the same code as an ordinary process at ring 3 and at ring 0 by each transition, in one boot.
-// The time stamp counter counts guest instructions under `ukl-run --icount`, and time otherwise.
+// What system calls cost, and faults and interrupts: the same code as an ordinary process at ring 3 and at ring 0 in
+// each way, in one boot. The time stamp counter counts guest instructions under `ukl-run --icount`, and time otherwise.
 //
-// At ring 0 it starts its ring-3 variant (the first argument), which prints its figures to the pipe. The second argument
-// is the address of the kernel's own getppid: called by itself, it shows what of the cost is not the transition's.
+// At ring 0 it starts its ring-3 variant (the first argument) and the one linked for shared stacks (the second), which
+// print their figures to the pipe. The third argument is the address of the kernel's own getppid: called by itself, it
+// shows what of the cost is not the transition's.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -19,10 +20,17 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
-enum { BYPASS = 0x10000000, ROUNDS = 9 };
+// As ukl.h has them.
+enum { BYPASS = 0x10000000, RET = 0x20000000, SHARED = 0x40000000, ALL = BYPASS | RET | SHARED };
+enum { ROUNDS = 9, PAGES = 64 };
+
+// Kernel code, ticks.c.
+long ticks_start(long ns);
+long ticks_stop(void);
 
 static int null, file, pair[2], client, server, epoll, ready;
 static char byte[8];
@@ -43,6 +51,12 @@ static long touch(void) {
     char *p = mmap(NULL, 64 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     for (int i = 0; i < 64; i++) p[i * 4096] = 1;
     return munmap(p, 64 * 4096);
+}
+
+static char *pages;
+
+static void fault(void) {
+    for (int i = 0; i < PAGES; i++) pages[i * 4096] = 1;
 }
 
 static int smaller(const void *a, const void *b) {
@@ -101,10 +115,81 @@ static int ring(void) {
     return cs & 3;
 }
 
+// What most calls of getppid take, each by itself: one in so many takes another way.
+static double single(void) {
+    enum { CALLS = 1001 };
+    static uint64_t t[CALLS];
+    uint64_t none[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t from = __rdtsc();
+        nothing();
+        none[i] = __rdtsc() - from;
+    }
+    qsort(none, ROUNDS, sizeof none[0], smaller);
+    for (int i = 0; i < CALLS; i++) {
+        uint64_t from = __rdtsc();
+        getppid();
+        t[i] = __rdtsc() - from;
+    }
+    qsort(t, CALLS, sizeof t[0], smaller);
+    return (double)t[CALLS / 2] - (double)none[ROUNDS / 2];
+}
+
 static void measure(const char *mode, FILE *to) {
 #define X(name, count, expression) fprintf(to, "%s|%s|%.1f\n", mode, name, MEASURE(count, expression));
     CASES(X)
 #undef X
+    fprintf(to, "%s|most|%.1f\n", mode, single());
+    fflush(to);
+}
+
+// The same code wherever it is called.
+static __attribute__((noinline)) uint64_t spin(int rounds) {
+    uint64_t from = __rdtsc();
+    for (int i = 0; i < rounds; i++) __asm__ volatile("");
+    return __rdtsc() - from;
+}
+
+// What a fault costs.
+static void faults(const char *mode, FILE *to) {
+    uint64_t t[ROUNDS];
+    pages = mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    must(pages != MAP_FAILED, "mmap");
+    for (int round = 0; round < ROUNDS; round++) {
+        madvise(pages, PAGES * 4096, MADV_DONTNEED);
+        uint64_t from = __rdtsc();
+        fault();
+        t[round] = __rdtsc() - from;
+    }
+    qsort(t, ROUNDS, sizeof t[0], smaller);
+    fprintf(to, "%s|page fault|%.1f\n", mode, (double)t[ROUNDS / 2] / PAGES);
+    munmap(pages, PAGES * 4096);
+    fflush(to);
+}
+
+// What an interrupt costs that comes every `period` ticks of the time stamp counter. The median of short stretches,
+// which the ordinary tick does not fall into.
+static void interrupts(const char *mode, double period, FILE *to) {
+    enum { SPIN = 500000, STRETCHES = 41 };
+    uint64_t t[STRETCHES];
+    for (int i = 0; i < STRETCHES; i++) t[i] = spin(SPIN);
+    qsort(t, STRETCHES, sizeof t[0], smaller);
+    // Without interrupts, by moments that are too short for one.
+    uint64_t quiet[2] = {~0ul, ~0ul};
+    for (int i = 0; i < 400; i++) {
+        uint64_t moment = spin(i % 2 ? SPIN / 500 : SPIN / 1000);
+        if (moment < quiet[i % 2]) quiet[i % 2] = moment;
+    }
+    double busy = (double)t[STRETCHES / 2], idle = 1000.0 * (double)(quiet[1] - quiet[0]);
+    fprintf(to, "%s|timer interrupt|%.1f\n", mode, (busy - idle) / (busy / period));
+    fflush(to);
+}
+
+static void policy(int bits) {
+    int now = personality(0xffffffff);
+    must(personality((now & ~ALL) | bits) != -1, "personality");
+    // Whatever the first calls of a kind set up.
+    for (int i = 0; i < 300; i++) getppid();
 }
 
 // At ring 0 only: nothing may interrupt a kernel function on the program's stack.
@@ -115,26 +200,62 @@ static double direct(long (*function)(void *)) {
     return cost;
 }
 
-int main(int argc, char **argv) {
-    prepare();
-    if (ring() == 3) {
-        measure("ring 3", stdout);
-        return 0;
-    }
-    must(argc == 3, "usage: bench RING3-PROGRAM ADDRESS");
+static void start(const char *program, const char *as) {
     int status;
     pid_t pid = fork();
     must(pid >= 0, "fork");
     if (pid == 0) {
-        execl(argv[1], argv[1], NULL);
-        must(0, argv[1]);
+        execl(program, program, as, NULL);
+        must(0, program);
     }
-    must(waitpid(pid, &status, 0) == pid && status == 0, "the ring-3 variant");
-    int before = personality(0xffffffff);
-    personality(before & ~BYPASS);
-    measure("base", stdout);
-    personality(before | BYPASS);
-    measure("bypass", stdout);
-    printf("function|getppid|%.1f\n", direct((long (*)(void *))strtoul(argv[2], NULL, 16)));
+    must(waitpid(pid, &status, 0) == pid && status == 0, program);
+}
+
+enum { PERIOD = 50000 };
+
+int main(int argc, char **argv) {
+    prepare();
+    if (ring() == 3) {
+        if (strcmp(argv[1], "interrupts") == 0) {
+            interrupts("ring 3", PERIOD, stdout);
+            return 0;
+        }
+        measure("ring 3", stdout);
+        faults("ring 3", stdout);
+        return 0;
+    }
+    if (argc == 2) {
+        policy(BYPASS | SHARED);
+        measure("shared", stdout);
+        must(personality(0xffffffff) & SHARED, "sharing the stack");
+        return 0;
+    }
+    must(argc == 6, "usage: bench RING3-PROGRAM SHARED-PROGRAM ADDRESS ROUNDS INTERRUPTS");
+    for (int round = atoi(argv[4]); round > 0; round--) {
+        start(argv[1], "calls");
+        start(argv[2], "shared");
+        policy(0);
+        measure("base", stdout);
+        faults("iret", stdout);
+        policy(RET);
+        faults("ret", stdout);
+        policy(BYPASS);
+        measure("bypass", stdout);
+    }
+    printf("function|getppid|%.1f\n", direct((long (*)(void *))strtoul(argv[3], NULL, 16)));
+    // The period is one of the counter only where that counts nanoseconds.
+    if (atoi(argv[5])) {
+        // Timers are coarse until the guest trusts its clock.
+        struct timespec resolution, moment = {0, 50000000};
+        for (int i = 0; i < 200 && clock_getres(CLOCK_MONOTONIC, &resolution) == 0 && resolution.tv_nsec != 1; i++)
+            nanosleep(&moment, NULL);
+        must(ticks_start(PERIOD) == 0, "the timer");
+        start(argv[1], "interrupts");
+        policy(0);
+        interrupts("iret", PERIOD, stdout);
+        policy(RET);
+        interrupts("ret", PERIOD, stdout);
+        ticks_stop();
+    }
     return 0;
 }

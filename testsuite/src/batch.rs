@@ -35,7 +35,7 @@ pub fn run(tools: &Tools, place: Place, machine: &Machine, programs: &[&Program]
     let mut left: Vec<&Program> = Vec::new();
     let mut files = Vec::new();
     for program in programs {
-        match program.build(tools) {
+        match program.build(tools, place) {
             Ok(built) => {
                 let file = if place.is_ring0() {
                     built.ring0
@@ -51,7 +51,7 @@ pub fn run(tools: &Tools, place: Place, machine: &Machine, programs: &[&Program]
         }
     }
     let name = format!("{}-{}-{}", place.name(), machine.cpus, machine.memory);
-    let image = match image(tools, &name, &left, files) {
+    let image = match image(tools, place, &name, &left, files) {
         Ok(image) => image,
         Err(error) => {
             results.extend(all_failed(
@@ -102,6 +102,7 @@ pub fn run(tools: &Tools, place: Place, machine: &Machine, programs: &[&Program]
 /// Links the image that carries these programs and their helpers.
 pub fn image(
     tools: &Tools,
+    place: Place,
     name: &str,
     programs: &[&Program],
     mut files: Vec<(PathBuf, String)>,
@@ -116,7 +117,7 @@ pub fn image(
         let guest = format!("{GUEST_HELPERS}/{helper}");
         files.push((compile::helper(tools, helper)?, guest));
     }
-    compile::driver(tools, "battery-driver", name, &files)
+    compile::driver(tools, place, "battery-driver", name, &files)
 }
 
 /// One boot: the results of the programs up to and including the first after which the kernel is
@@ -136,10 +137,8 @@ fn one_boot(
         .fold(Duration::from_secs(30), |sum, program| {
             sum + program.directives.timeout.min(Duration::from_secs(20)) + Duration::from_secs(2)
         });
-    let env = [
-        format!("UKL_EXPECT_RING={}", place.ring()),
-        format!("UKL_HELPERS={GUEST_HELPERS}"),
-    ];
+    let mut env = vec![format!("UKL_HELPERS={GUEST_HELPERS}")];
+    env.extend(place.environment());
     let boot = Boot {
         image,
         place,

@@ -16,6 +16,7 @@ use anyhow::Result;
 use anyhow::anyhow;
 
 use crate::directives::Directives;
+use crate::directives::Place;
 use crate::process;
 use crate::tools;
 use crate::tools::Tools;
@@ -35,7 +36,8 @@ pub struct Program {
     pub source: PathBuf,
     /// What its comments say.
     pub directives: Directives,
-    built: OnceLock<std::result::Result<Built, String>>,
+    /// Without and with stacks that the kernel shares.
+    built: [OnceLock<std::result::Result<Built, String>>; 2],
     image: Mutex<()>,
 }
 
@@ -69,7 +71,7 @@ impl Program {
                 name: name.into(),
                 directives: Directives::read(&source)?,
                 source,
-                built: OnceLock::new(),
+                built: Default::default(),
                 image: Mutex::new(()),
             });
         }
@@ -77,16 +79,21 @@ impl Program {
         Ok(programs)
     }
 
-    /// Compiles it, once: the host output and both forms of the image's program.
-    pub fn build(&self, tools: &Tools) -> Result<Built> {
-        self.built
-            .get_or_init(|| self.compile(tools).map_err(|error| format!("{error:#}")))
+    /// Compiles it for a place, once: the host output and both forms of the image's program.
+    pub fn build(&self, tools: &Tools, place: Place) -> Result<Built> {
+        let shared = place.shares_stacks();
+        let compile = || self.compile(tools, shared);
+        self.built[usize::from(shared)]
+            .get_or_init(|| compile().map_err(|error| format!("{error:#}")))
             .clone()
             .map_err(|error| anyhow!(error))
     }
 
-    fn compile(&self, tools: &Tools) -> Result<Built> {
-        let dir = tools.out.join("programs").join(&self.name);
+    fn compile(&self, tools: &Tools, shared: bool) -> Result<Built> {
+        let mut dir = tools.out.join("programs").join(&self.name);
+        if shared {
+            dir.push("shared");
+        }
         fs::create_dir_all(&dir)?;
         let built = Built {
             host: dir.join(&self.name),
@@ -96,6 +103,7 @@ impl Program {
         let mut command = self.command(tools, &built.host);
         command
             .arg("--ukl-no-image")
+            .args(stack_option(shared))
             .arg(option("program", &built.ring0))
             .arg(option("ring3", &built.ring3));
         remake(&dir.join("stamp"), &self.inputs(tools), &mut command)?;
@@ -103,13 +111,15 @@ impl Program {
     }
 
     /// Links an image of it alone.
-    pub fn image(&self, tools: &Tools) -> Result<PathBuf> {
-        let dir = tools.out.join("programs").join(&self.name).join("alone");
+    pub fn image(&self, tools: &Tools, place: Place) -> Result<PathBuf> {
+        let shared = place.shares_stacks();
+        let name = if shared { "alone-shared" } else { "alone" };
+        let dir = tools.out.join("programs").join(&self.name).join(name);
         fs::create_dir_all(&dir)?;
         let _one_at_a_time = self.image.lock().unwrap_or_else(|e| e.into_inner());
         let prog = dir.join(&self.name);
         let mut command = self.command(tools, &prog);
-        command.env("UKL_IMAGE", "1");
+        command.env("UKL_IMAGE", "1").args(stack_option(shared));
         for name in &self.directives.helpers {
             let file = helper(tools, name)?;
             command.arg(add(&file, &format!("{GUEST_HELPERS}/{name}")));
@@ -175,6 +185,7 @@ pub fn host_helpers(tools: &Tools) -> PathBuf {
 /// Compiles a file of `driver/` into an image that carries more files.
 pub fn driver(
     tools: &Tools,
+    place: Place,
     name: &str,
     image: &str,
     files: &[(PathBuf, String)],
@@ -186,7 +197,9 @@ pub fn driver(
     let mut command = Command::new(tools.tool("ukl-cc"));
     command
         .env("UKL_IMAGE", "1")
-        .args(["-O2", "-g", "-Wall", "-pthread", "-o"])
+        .args(["-O2", "-g", "-Wall", "-pthread"])
+        .args(stack_option(place.shares_stacks()))
+        .arg("-o")
         .arg(&output)
         .arg(&source);
     let mut inputs = tools.inputs();
@@ -201,6 +214,10 @@ pub fn driver(
 
 fn add(host: &Path, guest: &str) -> String {
     format!("--ukl-add={}:{guest}", host.display())
+}
+
+fn stack_option(shared: bool) -> Option<&'static str> {
+    shared.then_some("--ukl-stack=shared")
 }
 
 fn option(name: &str, path: &Path) -> String {

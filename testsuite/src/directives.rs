@@ -16,20 +16,51 @@ pub enum Place {
     Host,
     /// The guest, as an ordinary process.
     Ring3,
-    /// The guest, in the kernel's address space, by the base transition.
-    Base,
-    /// The same, by the bypass.
-    Bypass,
+    /// The guest, in the kernel's address space.
+    Ring0(Mode),
+}
+
+/// A way to be at ring 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Mode {
+    /// System calls by the bypass, and not by the base transition.
+    pub bypass: bool,
+    /// Faults and interrupts return by a jump, and not by an IRET.
+    pub ret: bool,
+    /// The kernel runs on the program's stacks, and not on its own.
+    pub shared: bool,
+}
+
+impl Mode {
+    /// Every one, the plainest first.
+    pub fn all() -> impl Iterator<Item = Mode> {
+        (0..8).map(|bits| Mode {
+            bypass: bits & 1 != 0,
+            ret: bits & 2 != 0,
+            shared: bits & 4 != 0,
+        })
+    }
 }
 
 impl Place {
+    /// At ring 0 by the bypass, and by what else is so unless it is asked for.
+    pub const BYPASS: Place = Place::Ring0(Mode {
+        bypass: true,
+        ret: false,
+        shared: false,
+    });
+
     /// The first part of the test's name.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> String {
         match self {
-            Place::Host => "host",
-            Place::Ring3 => "ring3",
-            Place::Base => "base",
-            Place::Bypass => "bypass",
+            Place::Host => "host".into(),
+            Place::Ring3 => "ring3".into(),
+            Place::Ring0(mode) => {
+                let transition = if mode.bypass { "bypass" } else { "base" };
+                let ret = if mode.ret { "-ret" } else { "" };
+                let shared = if mode.shared { "-shared" } else { "" };
+                format!("{transition}{ret}{shared}")
+            }
         }
     }
 
@@ -40,19 +71,47 @@ impl Place {
 
     /// Whether the program is in the kernel's address space there.
     pub fn is_ring0(self) -> bool {
-        Place::RING0.contains(&self)
+        matches!(self, Place::Ring0(_))
     }
 
-    /// The ways to be at ring 0.
-    pub const RING0: [Place; 2] = [Place::Base, Place::Bypass];
+    /// Whether the program has to be linked for stacks that the kernel shares.
+    pub fn shares_stacks(self) -> bool {
+        matches!(self, Place::Ring0(mode) if mode.shared)
+    }
+
+    /// What the program finds in its environment: where it is, so that it can look for itself.
+    pub fn environment(self) -> [String; 2] {
+        // The bits of its personality(2) that the kernel knows a policy by.
+        let policy = match self {
+            Place::Host => 0,
+            Place::Ring3 => 0x1000_0000,
+            Place::Ring0(mode) => {
+                let bits = [mode.bypass, mode.ret, mode.shared];
+                let bits = bits.iter().enumerate();
+                bits.fold(0, |sum, (bit, &yes)| sum | u32::from(yes) << (28 + bit))
+            }
+        };
+        [
+            format!("UKL_EXPECT_RING={}", self.ring()),
+            format!("UKL_EXPECT_POLICY={policy:#x}"),
+        ]
+    }
 
     /// What makes `ukl-run` run a program there.
-    pub fn options(self) -> &'static [&'static str] {
+    pub fn options(self) -> Vec<String> {
         match self {
-            Place::Host => &[],
-            Place::Ring3 => &["--ring3"],
-            Place::Base => &["--transition=base"],
-            Place::Bypass => &["--transition=bypass"],
+            Place::Host => Vec::new(),
+            Place::Ring3 => vec!["--ring3".into()],
+            Place::Ring0(mode) => {
+                let option = |name: &str, yes, value: [&str; 2]| {
+                    format!("--{name}={}", value[usize::from(yes)])
+                };
+                vec![
+                    option("transition", mode.bypass, ["base", "bypass"]),
+                    option("return", mode.ret, ["iret", "ret"]),
+                    option("stack", mode.shared, ["own", "shared"]),
+                ]
+            }
         }
     }
 }
@@ -73,6 +132,28 @@ pub struct Machine {
     pub cpus: u32,
     /// Memory, as `ukl-run -m` takes it.
     pub memory: String,
+}
+
+/// The places where a program does not run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skip {
+    /// This machine.
+    pub host: bool,
+    /// The guest, as an ordinary process.
+    pub ring3: bool,
+    /// The guest, in any way to be at ring 0.
+    pub ring0: bool,
+}
+
+impl Skip {
+    /// Whether this place is one.
+    pub fn contains(self, place: Place) -> bool {
+        match place {
+            Place::Host => self.host,
+            Place::Ring3 => self.ring3,
+            Place::Ring0(_) => self.ring0,
+        }
+    }
 }
 
 /// All that the comments of one program say.
@@ -105,7 +186,7 @@ pub struct Directives {
     /// Whether it wants a machine that nothing else is going on in.
     pub calm: bool,
     /// Where it does not run.
-    pub skip: Vec<Place>,
+    pub skip: Skip,
     /// What must not be in the log, besides the usual.
     pub log_must_not_contain: Vec<String>,
 }
@@ -129,7 +210,7 @@ impl Default for Directives {
             run_args: Vec::new(),
             alone: false,
             calm: false,
-            skip: Vec::new(),
+            skip: Skip::default(),
             log_must_not_contain: Vec::new(),
         }
     }
@@ -198,15 +279,15 @@ impl Directives {
             }
             "Skip-host" => {
                 reason()?;
-                self.skip.push(Place::Host);
+                self.skip.host = true;
             }
             "Skip-ring3" => {
                 reason()?;
-                self.skip.push(Place::Ring3);
+                self.skip.ring3 = true;
             }
             "Skip-ring0" => {
                 reason()?;
-                self.skip.extend(Place::RING0);
+                self.skip.ring0 = true;
             }
             "Log-must-not-contain" => self.log_must_not_contain.push(value.into()),
             _ => bail!("is not a directive"),

@@ -97,10 +97,10 @@ impl Boot<'_> {
 
 /// Boots an image of one program.
 pub fn run_alone(tools: &Tools, program: &Program, place: Place) -> Result<Run> {
-    let image = program.image(tools)?;
+    let image = program.image(tools, place)?;
     let d = &program.directives;
     let mut env = d.env.clone();
-    env.push(format!("UKL_EXPECT_RING={}", place.ring()));
+    env.extend(place.environment());
     env.push(format!("UKL_HELPERS={GUEST_HELPERS}"));
     let log = tools
         .out
@@ -142,7 +142,7 @@ pub fn run_alone(tools: &Tools, program: &Program, place: Place) -> Result<Run> 
 
 /// Runs the host output on this machine.
 pub fn run_on_host(tools: &Tools, program: &Program) -> Result<Run> {
-    let built = program.build(tools)?;
+    let built = program.build(tools, Place::Host)?;
     let d = &program.directives;
     for name in &d.helpers {
         crate::compile::helper(tools, name)?;

@@ -51,12 +51,27 @@ impl Monitor {
 
     /// Executes a command without arguments.
     pub fn execute(&mut self, command: &str) -> Result<()> {
+        self.ask(&format!("{{\"execute\":\"{command}\"}}"))
+            .map(drop)
+    }
+
+    /// The registers of the first processor, as QEMU's monitor for people shows them: `NAME=` with
+    /// hexadecimal digits behind.
+    pub fn registers(&mut self) -> Result<String> {
+        self.ask(
+            "{\"execute\":\"human-monitor-command\",\
+             \"arguments\":{\"command-line\":\"info registers\"}}",
+        )
+    }
+
+    /// Sends a command and returns the answer's line, in JSON still.
+    fn ask(&mut self, command: &str) -> Result<String> {
         let mut stream = self.lines.get_ref();
-        stream.write_all(format!("{{\"execute\":\"{command}\"}}\n").as_bytes())?;
+        stream.write_all(format!("{command}\n").as_bytes())?;
         loop {
             let line = self.line()?;
             if line.contains("\"return\"") {
-                return Ok(());
+                return Ok(line);
             }
             if line.contains("\"error\"") {
                 bail!("QEMU: {command}: {line}");

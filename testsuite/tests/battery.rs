@@ -14,6 +14,7 @@ use libtest_mimic::Trial;
 use testsuite::batch;
 use testsuite::compile::Program;
 use testsuite::directives::Machine;
+use testsuite::directives::Mode;
 use testsuite::directives::Place;
 use testsuite::emulation;
 use testsuite::guest;
@@ -48,10 +49,11 @@ fn trials(arguments: &Arguments) -> anyhow::Result<Vec<Trial>> {
     let shared = Arc::new(Shared::default());
     let mut trials = Vec::new();
     let mut batches: HashMap<(Place, Machine), Vec<Arc<Program>>> = HashMap::new();
-    for place in [Place::Host, Place::Ring3, Place::Base, Place::Bypass] {
+    let ring0: Vec<Place> = Mode::all().map(Place::Ring0).collect();
+    for place in [Place::Host, Place::Ring3].into_iter().chain(ring0.clone()) {
         let here: Vec<&Arc<Program>> = programs
             .iter()
-            .filter(|program| !program.directives.skip.contains(&place))
+            .filter(|program| !program.directives.skip.contains(place))
             .collect();
         let chosen = here
             .iter()
@@ -82,20 +84,27 @@ fn trials(arguments: &Arguments) -> anyhow::Result<Vec<Trial>> {
             }));
         }
     }
-    // Two go side by side, as most machines have at least two processors; the others one after
-    // another.
-    for places in [&[Place::Ring3, Place::Base][..], &[Place::Bypass]] {
-        let mut mine: Vec<_> = Vec::new();
-        for &place in places {
-            for ((of, machine), programs) in &batches {
-                if *of == place {
-                    mine.push((place, machine.clone(), programs.clone()));
-                }
-            }
-        }
-        let (tools, shared) = (tools.clone(), shared.clone());
+    // Two go side by side, as most machines have at least two processors.
+    let mut queue: Vec<_> = Vec::new();
+    for place in [Place::Ring3].into_iter().chain(ring0) {
+        let (mine, others) = batches.into_iter().partition(|((of, _), _)| *of == place);
+        batches = others;
+        let mine: HashMap<_, _> = mine;
+        queue.extend(
+            mine.into_iter()
+                .map(|((_, machine), programs)| (place, machine, programs)),
+        );
+    }
+    queue.reverse();
+    let queue = Arc::new(Mutex::new(queue));
+    for _ in 0..2 {
+        let (tools, shared, queue) = (tools.clone(), shared.clone(), queue.clone());
         thread::spawn(move || {
-            for (place, machine, programs) in mine {
+            loop {
+                let next = queue.lock().unwrap_or_else(|e| e.into_inner()).pop();
+                let Some((place, machine, programs)) = next else {
+                    break;
+                };
                 let programs: Vec<&Program> = programs.iter().map(AsRef::as_ref).collect();
                 let results = batch::run(&tools, place, &machine, &programs);
                 shared.add(place, results);

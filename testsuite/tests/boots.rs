@@ -1,19 +1,26 @@
 //! Ways to boot an image and to end: plain QEMU, each kind of machine, hardly any memory, a dead
-//! kernel, a time limit.
+//! kernel, a time limit; and what the processor is set to meanwhile.
 
+use std::fs;
 use std::process::Command;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
+use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use libtest_mimic::Arguments;
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
 use testsuite::compile;
 use testsuite::directives::End;
+use testsuite::directives::Place;
 use testsuite::emulation;
+use testsuite::monitor::Monitor;
 use testsuite::process;
 use testsuite::process::Output;
 use testsuite::tools::Tools;
@@ -32,11 +39,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let tests: [(&str, Test); 6] = [
+    let tests: [(&str, Test); 7] = [
         ("boots/plain_qemu", plain_qemu),
         ("boots/machines", machines),
         ("boots/little_memory", little_memory),
         ("boots/rings", rings),
+        ("boots/smep_and_smap", smep_and_smap),
         ("boots/dead_kernel", dead_kernel),
         ("boots/time_limit", time_limit),
     ];
@@ -54,7 +62,7 @@ fn main() -> ExitCode {
 
 /// Runs an image with these options, and these arguments for the program.
 fn run(tools: &Tools, program: &str, options: &[&str], args: &[&str]) -> Result<Output> {
-    let image = compile::driver(tools, program, program, &[])?;
+    let image = compile::driver(tools, Place::Ring3, program, program, &[])?;
     let mut command = Command::new(tools.tool("ukl-run"));
     process::run(command.args(options).arg(image).args(args), patient(LIMIT))
 }
@@ -62,7 +70,7 @@ fn run(tools: &Tools, program: &str, options: &[&str], args: &[&str]) -> Result<
 /// The image is an ordinary bzImage: QEMU boots it on its own, and what stands behind `--` on the
 /// kernel's command line is the program's.
 fn plain_qemu(tools: &Tools) -> Result<()> {
-    let image = compile::driver(tools, "greet", "greet", &[])?;
+    let image = compile::driver(tools, Place::Ring3, "greet", "greet", &[])?;
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args([
         "-accel", "tcg", "-cpu", "max", "-m", "512M", "-display", "none",
@@ -129,6 +137,66 @@ fn rings(tools: &Tools) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// While a program runs at ring 0, the kernel is kept from the pages of ordinary processes as ever.
+fn smep_and_smap(tools: &Tools) -> Result<()> {
+    const SMEP: u64 = 1 << 20;
+    const SMAP: u64 = 1 << 21;
+    let socket = tools.out.join("monitor-boots");
+    let _ = fs::remove_file(&socket);
+    let listen = Monitor::options(&socket);
+    for (options, ring) in [(&[][..], 0), (&["--ring3"][..], 3)] {
+        let options: Vec<&str> = options
+            .iter()
+            .copied()
+            .chain(listen.iter().map(String::as_str))
+            .collect();
+        let mut monitor = None;
+        let registers = thread::scope(|scope| {
+            let guest = scope.spawn(|| run(tools, "greet", &options, &["spin"]));
+            let seen = Monitor::connect(&socket, patient(LIMIT)).and_then(|connected| {
+                let monitor = monitor.insert(connected);
+                in_program(monitor, patient(LIMIT))
+            });
+            // It would spin to the end of its time.
+            if let Some(monitor) = &mut monitor {
+                let _ = monitor.execute("quit");
+            }
+            let guest = guest.join();
+            seen.with_context(|| format!("the guest: {guest:?}"))
+        })?;
+        let cpl = register(&registers, "CPL");
+        ensure!(cpl == Some(ring), "{options:?}: at ring {cpl:?}");
+        let cr4 = register(&registers, "CR4").context("no CR4")?;
+        ensure!(
+            cr4 & SMEP != 0 && cr4 & SMAP != 0,
+            "{options:?}: CR4 is {cr4:#x}"
+        );
+    }
+    Ok(())
+}
+
+/// The registers at a moment when the processor is in the program, which has a word in one then.
+fn in_program(monitor: &mut Monitor, limit: Duration) -> Result<String> {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        let registers = monitor.registers()?;
+        let rip = register(&registers, "RIP");
+        let inside = rip.is_some_and(|rip| rip < 1 << 47);
+        if inside && register(&registers, "RAX") == Some(0x7370_6e6e_696e_6721) {
+            return Ok(registers);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    bail!("the program was not seen running");
+}
+
+/// The value of a register in what the monitor says.
+fn register(registers: &str, name: &str) -> Option<u64> {
+    let (_, behind) = registers.split_once(&format!("{name}="))?;
+    let end = behind.find(|c: char| !c.is_ascii_hexdigit())?;
+    u64::from_str_radix(&behind[..end], 16).ok()
 }
 
 /// A guest that dies says so: 255, and the end of its log.

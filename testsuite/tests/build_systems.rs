@@ -44,10 +44,12 @@ fn main() -> ExitCode {
             ("distcc_in_front", distcc_in_front),
             ("distcc_behind", distcc_behind),
             ("autoconf", autoconf),
+            ("cmake", cmake),
             ("meson", meson),
             ("meson_cross", meson_cross),
             ("cargo", cargo),
             ("cargo_install", cargo_install),
+            ("cargo_cc", cargo_cc),
             ("bazel", bazel),
         ],
     )
@@ -304,6 +306,59 @@ fn autoconf(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
+/// What CMake tries out runs on this machine and has no image; what it tests runs in a guest.
+fn cmake(tools: &Tools) -> Result<()> {
+    let dir = scratch(tools, "cmake")?;
+    fs::write(
+        dir.join("CMakeLists.txt"),
+        "cmake_minimum_required(VERSION 3.13)\n\
+         project(x C)\n\
+         include(CheckCSourceRuns)\n\
+         include(CheckIPOSupported)\n\
+         enable_testing()\n\
+         file(WRITE ${CMAKE_BINARY_DIR}/tried.c \"int main(void) { return 3; }\")\n\
+         try_run(ENDED BUILT ${CMAKE_BINARY_DIR} ${CMAKE_BINARY_DIR}/tried.c)\n\
+         check_c_source_runs(\"int main(void) { return 0; }\" RUNS)\n\
+         check_ipo_supported()\n\
+         if(NOT ENDED EQUAL 3 OR NOT RUNS)\n\
+         message(FATAL_ERROR \"${ENDED} ${RUNS}\")\n\
+         endif()\n\
+         add_executable(x x.c)\n\
+         install(TARGETS x)\n\
+         add_test(NAME ring COMMAND x)\n",
+    )?;
+    fs::write(
+        dir.join("x.c"),
+        "int main(void) { short cs; __asm__(\"mov %%cs, %0\" : \"=r\"(cs)); return cs & 3; }\n",
+    )?;
+    let recorder = Recorder::new(tools, "cmake")?;
+    for step in [
+        &format!(
+            "cmake -B out -DCMAKE_TOOLCHAIN_FILE={} -DUKL_RUN={}/ukl-run -DCMAKE_INSTALL_PREFIX={}",
+            share("toolchain.cmake"),
+            recorder.dir().display(),
+            dir.join("to").display()
+        ),
+        "cmake --build out",
+        "cmake --install out",
+    ] {
+        check(&mut project::command(tools, &dir, step)?)?;
+    }
+    ensure!(recorder.boots()? == 0, "something was tried in a guest");
+    let images = check(Command::new("find").arg(&dir).args(["-name", "*.ukl"]))?;
+    let image = dir.join("out/x.ukl");
+    ensure!(images.trim_end() == image.display().to_string(), "{images}");
+    let report = check(&mut project::command(
+        tools,
+        &dir.join("out"),
+        "ctest --output-on-failure",
+    )?)?;
+    ensure!(report.contains("0 tests failed out of 1"), "{report}");
+    let boots = recorder.boots()?;
+    ensure!(boots == 1, "{boots} boots");
+    Ok(())
+}
+
 /// The unit tests of lighttpd, as its build runs them.
 fn meson(tools: &Tools) -> Result<()> {
     const TESTS: [&str; 3] = ["test_common", "test_configfile", "test_mod"];
@@ -326,9 +381,12 @@ fn meson(tools: &Tools) -> Result<()> {
     let wrapper = format!("ukl-run --host-tools -v {here}:{here} -w {here}/out");
     let mut test = project::command(tools, &dir, "meson test -C out --no-rebuild -t 10")?;
     test.args(["--wrapper", &wrapper]).args(TESTS);
-    let report = check(&mut test)?;
+    let recorder = Recorder::new(tools, "meson")?;
+    let report = check(test.env("PATH", recorder.path(tools)?))?;
     let passed = number(&report, "Ok:");
     ensure!(passed == Some(TESTS.len() as u32), "{report}");
+    let boots = recorder.boots()?;
+    ensure!(boots == TESTS.len(), "{boots} boots");
     Ok(())
 }
 
@@ -361,8 +419,11 @@ fn meson_cross(tools: &Tools) -> Result<()> {
         &dir,
         "meson test -C out --no-rebuild -v --wrapper ukl-run",
     )?;
-    let report = check(&mut test)?;
+    let recorder = Recorder::new(tools, "meson-cross")?;
+    let report = check(test.env("PATH", recorder.path(tools)?))?;
     ensure!(report.contains("generated"), "{report}");
+    let boots = recorder.boots()?;
+    ensure!(boots == 1, "{boots} boots");
     Ok(())
 }
 
@@ -408,6 +469,85 @@ fn cargo_install(tools: &Tools) -> Result<()> {
         guest.end == Some(End::Exit(0)) && guest.stdout == host.as_bytes(),
         "{guest:?}\n{host}"
     );
+    Ok(())
+}
+
+/// A package with C and C++ code of its own, which the crate `cc` compiles. It looks the compiler
+/// over and tries its flags, and lets it preprocess and compile.
+const CARGO_CC: [(&str, &str); 5] = [
+    (
+        "Cargo.toml",
+        "[package]\nname = \"with-c\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\
+         [build-dependencies]\ncc = \"1\"\n[workspace]\n",
+    ),
+    (
+        "build.rs",
+        "fn main() {\n\
+             let mut c = cc::Build::new();\n\
+             let tool = c.get_compiler();\n\
+             assert!(tool.is_like_gnu() && !tool.is_like_clang(), \"{tool:?}\");\n\
+             assert!(c.is_flag_supported(\"-fno-strict-aliasing\").unwrap());\n\
+             assert!(!c.is_flag_supported(\"-fno-such-flag\").unwrap());\n\
+             let text = cc::Build::new().file(\"part.c\").expand();\n\
+             assert!(String::from_utf8(text).unwrap().contains(\"ring\"));\n\
+             c.warnings_into_errors(true).file(\"part.c\").compile(\"part\");\n\
+             cc::Build::new().cpp(true).file(\"more.cc\").compile(\"more\");\n\
+         }\n",
+    ),
+    (
+        "part.c",
+        "int ring(void) {\n\
+             unsigned short cs;\n\
+             __asm__(\"mov %%cs, %0\" : \"=r\"(cs));\n\
+             return cs & 3;\n\
+         }\n",
+    ),
+    (
+        "more.cc",
+        "#include <string>\n\
+         extern \"C\" int thrown(int n) {\n\
+             try { throw std::string(n, 'x'); } catch (std::string &s) { return s.size(); }\n\
+         }\n",
+    ),
+    (
+        "src/main.rs",
+        "extern \"C\" { fn ring() -> i32; fn thrown(n: i32) -> i32; }\n\
+         fn main() {\n\
+             println!(\"{} from ring {}\", unsafe { thrown(17) }, unsafe { ring() });\n\
+         }\n",
+    ),
+];
+
+/// Build scripts find `ukl-cc` in `CC`, by itself and behind ccache.
+fn cargo_cc(tools: &Tools) -> Result<()> {
+    for (name, cc, cxx) in [
+        ("plain", "ukl-cc", "ukl-c++"),
+        ("ccache", "ccache ukl-cc", "ccache ukl-c++"),
+    ] {
+        let dir = scratch(tools, &format!("cargo-cc-{name}"))?;
+        for (path, text) in CARGO_CC {
+            let path = dir.join(path);
+            fs::create_dir_all(path.parent().unwrap_or(&dir))?;
+            fs::write(path, text)?;
+        }
+        let mut build = cargo_command(tools, &dir, &["build", "-q"])?;
+        build
+            .env("CC", cc)
+            .env("CXX", cxx)
+            .env("CCACHE_DIR", dir.join("ccache"));
+        check(&mut build)?;
+        let image = dir.join("target/debug/with-c.ukl");
+        let guest = project::run(
+            tools,
+            &format!("cargo-cc-{name}.log"),
+            &words(&[&image]),
+            b"",
+        )?;
+        ensure!(
+            guest.end == Some(End::Exit(0)) && guest.stdout == b"17 from ring 0\n",
+            "{cc}: {guest:?}"
+        );
+    }
     Ok(())
 }
 

@@ -29,6 +29,11 @@ fn main() -> ExitCode {
             ("shortcuts_by_name", shortcuts_by_name),
             ("shortcuts_by_option", shortcuts_by_option),
             ("before_the_protocol", before_the_protocol),
+            ("routines", routines),
+            ("routines_that_nobody_has", routines_that_nobody_has),
+            ("rust", rust),
+            ("heap", heap),
+            ("completion", completion),
         ],
     )
 }
@@ -223,4 +228,140 @@ fn before_the_protocol(tools: &Tools) -> Result<()> {
     succeeds(compile(tools, &dir, &["-o", "before"], &files)?)?;
     let counted = ["--qemu-arg=-icount", "--qemu-arg=shift=0"];
     ends(&run(tools, "before", &counted, &dir.join("before"))?, 42)
+}
+
+/// The kernel's functions and variables by name. On the build host and at ring 3 a call says where
+/// such a thing runs.
+fn routines(tools: &Tools) -> Result<()> {
+    let program = scratch(tools, "kernel-code-routines")?.join("routines");
+    let files = [program.clone(), source("routines.c")];
+    succeeds(compile(tools, &tools.out, &["-o"], &files)?)?;
+    let host = process::run(
+        &mut Command::new(&program),
+        patient(Duration::from_secs(20)),
+    )?;
+    ensure!(host.end == Some(End::Signal(6)), "{host:?}");
+    let ring3 = run(tools, "routines-3", &["--ring3"], &program)?;
+    ends(&ring3, ABORTED)?;
+    for said in [host.stderr, ring3.stderr] {
+        let said = String::from_utf8_lossy(&said);
+        let wanted = "vmalloc: this is kernel code, which runs in the image at ring 0 only";
+        ensure!(said.contains(wanted), "{said}");
+    }
+    for transition in ["--transition=bypass", "--transition=base"] {
+        let guest = run(tools, "routines", &[transition, "--console"], &program)?;
+        ends(&guest, 42)?;
+        ensure!(guest.stdout == b"routines\n", "{guest:?}");
+        let log = String::from_utf8_lossy(&guest.stderr);
+        ensure!(log.contains("routines: 42 from the program"), "{log}");
+    }
+    Ok(())
+}
+
+/// What neither the libraries nor the kernel have is the linker's error, and configure's questions
+/// are answered as the host does.
+fn routines_that_nobody_has(tools: &Tools) -> Result<()> {
+    let dir = scratch(tools, "kernel-code-nobody")?;
+    let text = "void there_is_no_such(void);\nvoid *vmalloc(unsigned long);\n\
+                int main(void) { vmalloc(1); there_is_no_such(); }\n";
+    std::fs::write(dir.join("p.c"), text)?;
+    let output = compile(tools, &dir, &["-o", "p"], &["p.c".into()])?;
+    ensure!(output.end == Some(End::Exit(1)), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        said.contains("undefined reference to `there_is_no_such'"),
+        "{said}"
+    );
+    std::fs::write(
+        dir.join("conftest.c"),
+        "char vmalloc();\nint main() { return vmalloc(); }\n",
+    )?;
+    let plain = ["-w", "-o", "conftest"];
+    let output = compile(tools, &dir, &plain, &["conftest.c".into()])?;
+    ensure!(output.end == Some(End::Exit(1)), "{output:?}");
+    // A library that is missing is not the kernel's to replace.
+    let text = "char *strlcpy();\nint main(void) { return !strlcpy(0, 0, 0); }\n";
+    std::fs::write(dir.join("q.c"), text)?;
+    let output = compile(tools, &dir, &["-w", "-o", "q"], &["q.c".into()])?;
+    ensure!(output.end == Some(End::Exit(1)), "{output:?}");
+    Ok(())
+}
+
+/// The same from Rust, and the shortcuts of the crate.
+fn rust(tools: &Tools) -> Result<()> {
+    let dir = scratch(tools, "kernel-code-rust")?;
+    let crate_dir = tools::testsuite().join("../ukl").canonicalize()?;
+    let manifest = format!(
+        "[package]\nname = \"routines\"\nedition = \"2024\"\n\n[dependencies]\nukl = {{ path = \"{}\" }}\n\n\
+         [workspace]\n",
+        crate_dir.display()
+    );
+    std::fs::create_dir_all(dir.join("src"))?;
+    std::fs::write(dir.join("Cargo.toml"), manifest)?;
+    std::fs::copy(source("routines.rs"), dir.join("src/main.rs"))?;
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(&dir)
+        .args(["build", "--offline", "--quiet"])
+        .env("CARGO_TARGET_DIR", dir.join("target"))
+        .env(
+            "RUSTFLAGS",
+            format!("-C linker={}", tools.tool("ukl-ld").display()),
+        );
+    process::check(&mut cargo, patient(Duration::from_secs(180)))?;
+    let program = dir.join("target/debug/routines");
+    let guest = run(tools, "rust-0", &["--no-tty"], &program)?;
+    ends(&guest, 42)?;
+    ensure!(guest.stdout == b"shortcuts\nkernel routines\n", "{guest:?}");
+    // The shortcuts are system calls elsewhere; the kernel's functions say that they are not there.
+    let ring3 = run(tools, "rust-3", &["--ring3"], &program)?;
+    ends(&ring3, ABORTED)?;
+    ensure!(ring3.stdout == b"shortcuts\n", "{ring3:?}");
+    let host = process::run(
+        &mut Command::new(&program),
+        patient(Duration::from_secs(20)),
+    )?;
+    ensure!(
+        host.end == Some(End::Signal(6)) && host.stdout == b"shortcuts\n",
+        "{host:?}"
+    );
+    Ok(())
+}
+
+/// With the kernel's pages at once, malloc's memory is memory like any other, at a fraction of the
+/// faults.
+fn heap(tools: &Tools) -> Result<()> {
+    let dir = scratch(tools, "kernel-code-heap")?;
+    let mut faults = Vec::new();
+    for kind in ["libc", "kernel"] {
+        let program = dir.join(kind);
+        let option = format!("--ukl-malloc={kind}");
+        let files = [program.clone(), source("heap.c")];
+        succeeds(compile(tools, &tools.out, &[&option, "-o"], &files)?)?;
+        let output = run(tools, &format!("heap-{kind}"), &["--no-tty"], &program)?;
+        ends(&output, 42)?;
+        faults.push(
+            String::from_utf8_lossy(&output.stdout)
+                .trim()
+                .parse::<u64>()?,
+        );
+        ends(&run(tools, "heap-3", &["--ring3"], &program)?, 42)?;
+    }
+    ensure!(faults[1] * 4 < faults[0], "{faults:?}");
+    Ok(())
+}
+
+/// A thread that runs to completion is preempted by nobody until it blocks; the watchdog lets the
+/// others live.
+fn completion(tools: &Tools) -> Result<()> {
+    let program = scratch(tools, "kernel-code-completion")?.join("completion");
+    let files = [program.clone(), source("completion.c")];
+    succeeds(compile(tools, &tools.out, &["-pthread", "-o"], &files)?)?;
+    for (log, ring) in [("completion-0", "--no-tty"), ("completion-3", "--ring3")] {
+        let output = run(tools, log, &[ring], &program)?;
+        ends(&output, 42)?;
+        let wanted = "not preempted\nnot while it blocks\nbut bounded\nand over\n";
+        ensure!(output.stdout == wanted.as_bytes(), "{output:?}");
+    }
+    Ok(())
 }

@@ -49,7 +49,7 @@ int main(void) {
 const PART: &str = "int twice(int x) { return x * 2; }\n";
 
 fn gcc(tools: &Tools) -> Result<()> {
-    c(tools, "lto-gcc", "gcc", &["-flto"])
+    c(tools, "lto-gcc", "gcc", &["-flto"], 1)
 }
 
 fn clang_full(tools: &Tools) -> Result<()> {
@@ -58,24 +58,38 @@ fn clang_full(tools: &Tools) -> Result<()> {
         "-fuse-ld=lld",
         "-Wno-unused-command-line-argument",
     ];
-    c(tools, "lto-clang-full", "clang", &options)
+    c(tools, "lto-clang-full", "clang", &options, 1)
 }
 
-/// By way of LLVM's plugin for GNU ld.
+/// By way of LLVM's plugin for GNU ld. Each file is compiled by itself, with what it takes over from
+/// the other; one more object has nothing in it.
 fn clang_thin(tools: &Tools) -> Result<()> {
-    c(tools, "lto-clang-thin", "clang", &["-flto=thin"])
+    c(tools, "lto-clang-thin", "clang", &["-flto=thin"], 3)
 }
 
-fn c(tools: &Tools, name: &str, compiler: &str, options: &[&str]) -> Result<()> {
+/// `objects` is how many objects are made of the two files' intermediate code.
+fn c(tools: &Tools, name: &str, compiler: &str, options: &[&str], objects: u32) -> Result<()> {
     let dir = scratch(tools, name)?;
     fs::write(dir.join("main.c"), MAIN)?;
     fs::write(dir.join("part.c"), PART)?;
-    let mut command = command(tools, &dir, tools.tool("ukl-cc").as_ref())?;
-    command
-        .env("UKL_CC", compiler)
-        .args(["-O2", "-pthread", "main.c", "part.c", "-o", "prog"])
-        .args(options);
-    build(&mut command)?;
+    let link = |output: &str| -> Result<Command> {
+        let mut command = command(tools, &dir, tools.tool("ukl-cc").as_ref())?;
+        command
+            .env("UKL_CC", compiler)
+            .args(["-O2", "-pthread", "main.c", "part.c", "-o", output])
+            .args(options);
+        Ok(command)
+    };
+    build(&mut link("prog")?)?;
+    let explained = process::run(
+        link("explained")?.arg("-Wl,--ukl-explain,--ukl-no-image,--ukl-ring3"),
+        patient(Duration::from_secs(120)),
+    )?;
+    let explained = String::from_utf8_lossy(&explained.stderr);
+    ensure!(
+        explained.contains(&format!(": {objects} objects\n")),
+        "{explained}"
+    );
     boots(tools, name, &dir.join("prog"), "42\n")
 }
 

@@ -75,7 +75,11 @@ fn install(tools: &Tools) -> Result<()> {
         patient(LIMIT),
     )?;
     let installed = dir.join("opt/ukl");
-    for file in ["bin/symbol-rewriter", "share/ukl/toolchain.cmake"] {
+    for file in [
+        "bin/symbol-rewriter",
+        "share/ukl/toolchain.cmake",
+        "share/ukl/cmake-run.sh",
+    ] {
         ensure!(installed.join(file).is_file(), "{file} is not installed");
     }
     // Nothing is where DESTDIR does not lead to, and nothing refers to where it was built.

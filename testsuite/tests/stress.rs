@@ -1,6 +1,9 @@
 //! What a program may do to the machine, and the machine to a program, for a while: the battery
 //! under storms of NMIs and timers with hardly any memory free, and an ordinary process that keeps
 //! answering beside a program gone wild.
+//!
+//! `UKL_STRESS_SECONDS` says for how long a storm starts programs, 60 by default; those under way
+//! then may take another minute or two.
 
 use std::env;
 use std::io::Read as _;
@@ -31,6 +34,7 @@ use testsuite::compile::Program;
 use testsuite::directives::Directives;
 use testsuite::directives::End;
 use testsuite::directives::Machine;
+use testsuite::directives::Mode;
 use testsuite::directives::Place;
 use testsuite::emulation;
 use testsuite::guest::Boot;
@@ -58,16 +62,24 @@ fn main() -> ExitCode {
         }
     };
     let mut trials = Vec::new();
-    for place in [Place::Ring3, Place::Bypass] {
+    let base = Place::Ring0(Mode::default());
+    for place in [Place::Ring3, base, Place::BYPASS] {
         let own = tools.clone();
         trials.push(Trial::test(format!("{}/beside", place.name()), move || {
             beside(&own, place).map_err(failed)
         }));
     }
-    let own = tools.clone();
-    trials.push(Trial::test("bypass/storms", move || {
-        storms(&own, Place::Bypass).map_err(failed)
-    }));
+    let everything = Place::Ring0(Mode {
+        bypass: true,
+        ret: true,
+        shared: true,
+    });
+    for place in [base, Place::BYPASS, everything] {
+        let own = tools.clone();
+        trials.push(Trial::test(format!("{}/storms", place.name()), move || {
+            storms(&own, place).map_err(failed)
+        }));
+    }
     emulation::conclude(&libtest_mimic::run(&arguments, trials))
 }
 
@@ -75,12 +87,12 @@ fn failed(error: anyhow::Error) -> Failed {
     Failed::from(format!("{error:#}"))
 }
 
-/// How long the storms last.
+/// For how long a storm starts programs.
 fn seconds() -> u64 {
     env::var("UKL_STRESS_SECONDS")
         .ok()
         .and_then(|s| s.parse().ok())
-        .unwrap_or(90)
+        .unwrap_or(60)
 }
 
 /// The battery again and again, several programs at a time, while NMIs come from outside and from
@@ -93,10 +105,10 @@ fn storms(tools: &Tools, place: Place) -> Result<()> {
     for program in &programs {
         // What wants a machine to itself cannot be asked to share one.
         let d = &program.directives;
-        if d.wants_own_boot() || d.calm || d.skip.contains(&place) || d.machine != machine {
+        if d.wants_own_boot() || d.calm || d.skip.contains(place) || d.machine != machine {
             continue;
         }
-        let built = program.build(tools)?;
+        let built = program.build(tools, place)?;
         let file = if place.is_ring0() {
             built.ring0
         } else {
@@ -109,8 +121,14 @@ fn storms(tools: &Tools, place: Place) -> Result<()> {
         compile::helper(tools, "storm")?,
         format!("{GUEST_HELPERS}/storm"),
     ));
-    let image = batch::image(tools, "storms", &chosen, files)?;
-    let socket = tools.out.join("monitor");
+    let image = batch::image(
+        tools,
+        place,
+        &format!("storms-{}", place.name()),
+        &chosen,
+        files,
+    )?;
+    let socket = tools.out.join(format!("monitor-{}", place.name()));
     let _ = std::fs::remove_file(&socket);
     let mut options = Monitor::options(&socket).to_vec();
     options.push("--beside".into());
@@ -125,11 +143,11 @@ fn storms(tools: &Tools, place: Place) -> Result<()> {
     .map(String::from)
     .into();
     args.extend(patient_args(batch::driver_args(&chosen)));
-    let env = [
-        format!("UKL_EXPECT_RING={}", place.ring()),
+    let mut env = vec![
         format!("UKL_HELPERS={GUEST_HELPERS}"),
         "UKL_STORM=1".to_owned(),
     ];
+    env.extend(place.environment());
     let boot = Boot {
         image: &image,
         place,
@@ -239,7 +257,7 @@ fn beside(tools: &Tools, place: Place) -> Result<()> {
         compile::helper(tools, "echo")?,
         format!("{GUEST_HELPERS}/echo"),
     );
-    let image = compile::driver(tools, "troublemaker", "troublemaker", &[echo])?;
+    let image = compile::driver(tools, place, "troublemaker", "troublemaker", &[echo])?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let options = [
         "-p".into(),

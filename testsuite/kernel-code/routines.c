@@ -1,0 +1,44 @@
+// Functions and variables of the kernel, called by their names: what they give is the kernel's, those that block come
+// back, and signals arrive meanwhile.
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+void *vmalloc(unsigned long size);
+void vfree(const void *address);
+void msleep(unsigned int ms);
+int _printk(const char *format, ...);
+extern volatile unsigned long jiffies;
+extern const char linux_banner[];
+
+static volatile int ticks;
+
+static void tick(int sig) {
+    (void)sig;
+    ticks++;
+}
+
+int main(void) {
+    unsigned char *memory = vmalloc(1 << 20);
+    if ((long)memory >= 0) return 1;
+    memset(memory, 7, 1 << 20);
+    if (memory[(1 << 20) - 1] != 7) return 2;
+    vfree(memory);
+
+    struct sigaction action = {.sa_handler = tick, .sa_flags = SA_RESTART};
+    struct itimerval timer = {{0, 1000}, {0, 1000}};
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &timer, NULL);
+    unsigned long before = jiffies;
+    for (int i = 0; i < 20; i++) msleep(5);
+    if (jiffies - before < 20) return 3;
+    if (ticks < 10) return 4;
+
+    if (strncmp(linux_banner, "Linux version 6.", 16) != 0) return 5;
+    _printk("routines: %d %s\n", 42, "from the program");
+    puts("routines");
+    return 42;
+}
