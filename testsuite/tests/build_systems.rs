@@ -314,12 +314,10 @@ fn cmake(tools: &Tools) -> Result<()> {
         "cmake_minimum_required(VERSION 3.13)\n\
          project(x C)\n\
          include(CheckCSourceRuns)\n\
-         include(CheckIPOSupported)\n\
          enable_testing()\n\
          file(WRITE ${CMAKE_BINARY_DIR}/tried.c \"int main(void) { return 3; }\")\n\
          try_run(ENDED BUILT ${CMAKE_BINARY_DIR} ${CMAKE_BINARY_DIR}/tried.c)\n\
          check_c_source_runs(\"int main(void) { return 0; }\" RUNS)\n\
-         check_ipo_supported()\n\
          if(NOT ENDED EQUAL 3 OR NOT RUNS)\n\
          message(FATAL_ERROR \"${ENDED} ${RUNS}\")\n\
          endif()\n\
