@@ -17,6 +17,22 @@ endforeach()
 set(CMAKE_C_COMPILER "${UKL_CC}")
 set(CMAKE_CXX_COMPILER "${UKL_CXX}")
 
+# CMake takes `ukl-' for the beginning of the names of all of a cross compiler's tools, and finds none
+# of them: those with which it makes archives of intermediate code.  They are the compiler's behind it.
+foreach(_ukl_language C CXX)
+	foreach(_ukl_tool ar ranlib)
+		string(TOUPPER "CMAKE_${_ukl_language}_COMPILER_${_ukl_tool}" _ukl_name)
+		execute_process(COMMAND "${CMAKE_${_ukl_language}_COMPILER}" "-print-prog-name=llvm-${_ukl_tool}"
+			OUTPUT_VARIABLE _ukl_llvm OUTPUT_STRIP_TRAILING_WHITESPACE)
+		# Only clang knows where that is.
+		if(IS_ABSOLUTE "${_ukl_llvm}")
+			set(${_ukl_name} "${_ukl_llvm}" CACHE FILEPATH "")
+		else()
+			find_program(${_ukl_name} "gcc-${_ukl_tool}")
+		endif()
+	endforeach()
+endforeach()
+
 set(_ukl_run "${UKL_RUN}" ${UKL_RUN_FLAGS}
 	-v "${CMAKE_SOURCE_DIR}:${CMAKE_SOURCE_DIR}"
 	-v "${CMAKE_BINARY_DIR}:${CMAKE_BINARY_DIR}"

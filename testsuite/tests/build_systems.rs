@@ -314,20 +314,29 @@ fn cmake(tools: &Tools) -> Result<()> {
         "cmake_minimum_required(VERSION 3.13)\n\
          project(x C)\n\
          include(CheckCSourceRuns)\n\
+         include(CheckIPOSupported)\n\
          enable_testing()\n\
          file(WRITE ${CMAKE_BINARY_DIR}/tried.c \"int main(void) { return 3; }\")\n\
          try_run(ENDED BUILT ${CMAKE_BINARY_DIR} ${CMAKE_BINARY_DIR}/tried.c)\n\
          check_c_source_runs(\"int main(void) { return 0; }\" RUNS)\n\
+         check_ipo_supported()\n\
          if(NOT ENDED EQUAL 3 OR NOT RUNS)\n\
          message(FATAL_ERROR \"${ENDED} ${RUNS}\")\n\
          endif()\n\
+         add_library(part STATIC part.c)\n\
          add_executable(x x.c)\n\
+         target_link_libraries(x part)\n\
+         set_target_properties(part x PROPERTIES INTERPROCEDURAL_OPTIMIZATION ON)\n\
          install(TARGETS x)\n\
          add_test(NAME ring COMMAND x)\n",
     )?;
     fs::write(
+        dir.join("part.c"),
+        "int ring(void) { short cs; __asm__(\"mov %%cs, %0\" : \"=r\"(cs)); return cs & 3; }\n",
+    )?;
+    fs::write(
         dir.join("x.c"),
-        "int main(void) { short cs; __asm__(\"mov %%cs, %0\" : \"=r\"(cs)); return cs & 3; }\n",
+        "int ring(void);\nint main(void) { return ring(); }\n",
     )?;
     let recorder = Recorder::new(tools, "cmake")?;
     for step in [
