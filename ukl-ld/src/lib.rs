@@ -9,6 +9,7 @@
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
+use std::mem;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::path::PathBuf;
@@ -416,11 +417,16 @@ fn build(
     }
     // As the program will be called, not as cargo calls it meanwhile.
     let name = guest_name(place.uplifted.unwrap_or(output));
+    let mut kept = None;
     if !own.debug
         && let Some(stripped) = debug::strip(&program)
     {
-        debug::remember(&stripped, &program, &name);
-        program = stripped;
+        let whole = mem::replace(&mut program, stripped);
+        let (stripped, name) = (program.clone(), name.clone());
+        // It takes as long as the image, which is made meanwhile.
+        kept = Some(thread::spawn(move || {
+            debug::remember(&stripped, &whole, &name);
+        }));
     }
     explain.phase(
         "program",
@@ -465,6 +471,9 @@ fn build(
             false => registry::remember(output, image),
         }
         explain.phase("image", format_args!("{} bytes", made.len()));
+    }
+    if let Some(kept) = kept {
+        kept.join().unwrap_or_else(|why| resume_unwind(why));
     }
     Ok(())
 }
