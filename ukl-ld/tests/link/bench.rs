@@ -171,10 +171,11 @@ impl Bench {
             "entry_UKL_call = 0xffffffff81234560\n\
              entry_UKL_call_flags = 0xffffffff81234570\n\
              entry_UKL_exit = 0xffffffff81234580\n\
+             entry_UKL_exit_shared = 0xffffffff812345a0\n\
              __se_sys_write = 0xffffffff81234590\n\
-             ukl_left = 0x1000\nukl_sp = 0x1008\npcpu_hot = 0x1010\nukl_exit_work = 0xe\n\
-             .globl entry_UKL_call, entry_UKL_call_flags, entry_UKL_exit, __se_sys_write\n\
-             .globl ukl_left, ukl_sp, pcpu_hot, ukl_exit_work\n",
+             ukl_cpu = 0x1000\npcpu_hot = 0x1040\nukl_exit_work = 0xe\n\
+             .globl entry_UKL_call, entry_UKL_call_flags, entry_UKL_exit, entry_UKL_exit_shared\n\
+             .globl __se_sys_write, ukl_cpu, pcpu_hot, ukl_exit_work\n",
         );
         fs::create_dir_all(self.path("kernel")).unwrap();
         self.plain_gcc_ok("-nostdlib -static -Wl,--entry=0 k.s -o kernel/vmlinux");
