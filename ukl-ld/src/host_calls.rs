@@ -6,14 +6,14 @@
 
 use std::collections::BTreeSet;
 
-use object::write::Object;
 use object::write::Relocation;
 use object::write::Symbol;
 use object::write::SymbolSection;
-use object::{BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use object::{SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::objects;
 
 /// Writes the message, whose address is in rsi and size in edx, and aborts.
 const STOP: &[u8] = &[
@@ -40,11 +40,7 @@ pub fn name(function: &str) -> String {
 /// Makes the object.
 pub fn make(functions: &BTreeSet<String>) -> Result<Vec<u8>> {
     let malformed = |error: object::write::Error| Error::KernelCode(error.to_string());
-    let mut object = Object::new(
-        BinaryFormat::Elf,
-        object::Architecture::X86_64,
-        Endianness::Little,
-    );
+    let mut object = objects::new();
     let text = object.add_section(
         vec![],
         b".text.unlikely.ukl_host".to_vec(),
@@ -92,9 +88,7 @@ pub fn make(functions: &BTreeSet<String>) -> Result<Vec<u8>> {
             });
         }
     }
-    // Without it, ld takes the object for one that wants an executable stack.
-    object.add_section(vec![], b".note.GNU-stack".to_vec(), SectionKind::Other);
-    object.write().map_err(malformed)
+    objects::finish(object).map_err(malformed)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use std::process::Command;
 use std::process::ExitStatus;
 use std::thread;
 
+use tempfile::TempDir;
+
 pub mod args;
 pub mod cache;
 pub mod debug;
@@ -36,6 +38,7 @@ pub mod lto;
 pub mod messages;
 pub mod missing;
 pub mod mode;
+pub mod objects;
 pub mod own;
 pub mod program;
 pub mod registry;
@@ -155,10 +158,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
 
     interrupt::catch();
     // What is to be known of the kernel is read meanwhile.
+    let kernel = tools.kernel(own.kernel.as_deref());
+    let dir = kernel.as_deref().ok().map(Path::to_owned);
     let (status, routines, archive) = thread::scope(|scope| -> Result<_> {
-        let archive = scope.spawn(|| Archive::read(&own, &tools, image.is_some()));
-        let kernel = tools.kernel(own.kernel.as_deref());
-        let linked = host_link(&tools, &args, &words, quiet, kernel.as_deref().ok());
+        let archive = scope.spawn(|| Archive::read(&own, kernel, image.is_some()));
+        let linked = host_link(&tools, &args, &words, quiet, dir.as_deref());
+        if let Ok((_, Some(routines))) = &linked {
+            let names: Vec<&str> = routines.names().collect();
+            let names = names.join(" ");
+            explain.phase("routines", format_args!("of the kernel: {names}"));
+        }
+        explain.phase(
+            "host",
+            format_args!("{} -> {}", tools.host_ld.display(), output.display()),
+        );
         let archive = archive.join();
         let (status, routines) = linked?;
         Ok((
@@ -167,17 +180,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
             archive.unwrap_or_else(|why| resume_unwind(why)),
         ))
     })?;
-    if let Some(routines) = &routines {
-        let names: Vec<&str> = routines.names().collect();
-        explain.phase(
-            "routines",
-            format_args!("of the kernel: {}", names.join(" ")),
-        );
-    }
-    explain.phase(
-        "host",
-        format_args!("{} -> {}", tools.host_ld.display(), output.display()),
-    );
     let made = if status.success() {
         let uplifted = uplifted.as_deref();
         let place = Place {
@@ -229,7 +231,7 @@ struct Archive {
 }
 
 impl Archive {
-    fn read(own: &Own, tools: &Tools, image: bool) -> Result<Archive> {
+    fn read(own: &Own, dir: Result<PathBuf>, image: bool) -> Result<Archive> {
         if !image && own.program.is_none() {
             return Ok(Archive {
                 dir: None,
@@ -237,7 +239,7 @@ impl Archive {
                 base: None,
             });
         }
-        let dir = tools.kernel(own.kernel.as_deref())?;
+        let dir = dir?;
         Ok(Archive {
             symbols: Kernel::read(&dir)?,
             base: image.then(|| image::Base::read(&dir)),
@@ -260,12 +262,8 @@ fn host_link(
         && let Some(kernel) = kernel
     {
         let routines = Routines::find(args, kernel)?;
-        let base = std::env::temp_dir();
-        let temp = tempfile::Builder::new()
-            .prefix("ukl-ld.")
-            .tempdir_in(&base)
-            .at(&base)?;
         if !routines.is_empty() {
+            let temp = tempdir()?;
             let mut more = words.to_vec();
             more.push(routines.for_the_host(temp.path())?.into_os_string());
             let (status, said) = Host::new(tools, &more)?.quiet(quiet).run_and_listen()?;
@@ -329,11 +327,7 @@ fn build(
     let symbols = archive.symbols;
     explain.phase("kernel", format_args!("entry = {:#x}", symbols.entry));
 
-    let base = std::env::temp_dir();
-    let mut temp = tempfile::Builder::new()
-        .prefix("ukl-ld.")
-        .tempdir_in(&base)
-        .at(&base)?;
+    let mut temp = tempdir()?;
     if own.keep_temps {
         temp.disable_cleanup(true);
         eprintln!("ukl-ld: temporary files are in {}", temp.path().display());
@@ -476,6 +470,15 @@ fn build(
         kept.join().unwrap_or_else(|why| resume_unwind(why));
     }
     Ok(())
+}
+
+/// For what only this link needs.
+fn tempdir() -> Result<TempDir> {
+    let base = std::env::temp_dir();
+    tempfile::Builder::new()
+        .prefix("ukl-ld.")
+        .tempdir_in(&base)
+        .at(&base)
 }
 
 /// What the program is called in the guest.

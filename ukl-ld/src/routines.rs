@@ -26,7 +26,8 @@ use object::read::elf::ElfFile64;
 use object::write::Object;
 use object::write::Symbol;
 use object::write::SymbolSection;
-use object::{BinaryFormat, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use object::{SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use symbol_rewriter::Input;
 use symbol_rewriter::Options;
 
 use crate::args::Args;
@@ -36,6 +37,7 @@ use crate::error::Result;
 use crate::host_calls;
 use crate::kernel::Kernel;
 use crate::kernel_symbols;
+use crate::objects;
 use crate::slot::Slot;
 use crate::slots::Slots;
 
@@ -64,7 +66,7 @@ impl Routines {
         let mut names = Names::default();
         for path in args.inputs() {
             // What cannot be read is the linker's to say.
-            if let Ok(data) = fs::read(path) {
+            if let Ok(data) = Input::read(Path::new(path)) {
                 names.take(&data);
             }
         }
@@ -143,16 +145,11 @@ impl Routines {
 /// What ends the frames for unwinding: crtend.o does no more, with slots behind it. A C library that
 /// goes from frame to frame would not find the end.
 fn end_of_frames(dir: &Path) -> Result<PathBuf> {
-    let mut object = Object::new(
-        BinaryFormat::Elf,
-        object::Architecture::X86_64,
-        object::Endianness::Little,
-    );
+    let mut object = objects::new();
     let frames = object.add_section(vec![], b".eh_frame".to_vec(), SectionKind::ReadOnlyData);
     object.append_section_data(frames, &[0; 4], 4);
     let path = dir.join("end-of-frames.o");
-    let data = object.write().map_err(malformed)?;
-    fs::write(&path, data).at(&path)?;
+    fs::write(&path, written(object)?).at(&path)?;
     Ok(path)
 }
 
@@ -192,18 +189,6 @@ impl Names {
     }
 }
 
-fn malformed(error: object::write::Error) -> Error {
-    Error::KernelCode(error.to_string())
-}
-
-fn object() -> Object<'static> {
-    Object::new(
-        BinaryFormat::Elf,
-        object::Architecture::X86_64,
-        Endianness::Little,
-    )
-}
-
 /// An object with one symbol.
 fn with_symbol(
     mut object: Object<'static>,
@@ -220,14 +205,16 @@ fn with_symbol(
         section,
         flags: SymbolFlags::None,
     });
-    // Without it, ld takes the object for one that wants an executable stack.
-    object.add_section(vec![], b".note.GNU-stack".to_vec(), SectionKind::Other);
-    object.write().map_err(malformed)
+    written(object)
+}
+
+fn written(object: Object<'_>) -> Result<Vec<u8>> {
+    objects::finish(object).map_err(|error| Error::KernelCode(error.to_string()))
 }
 
 /// A variable where there is no kernel.
 fn nothing(name: &str, size: u64) -> Result<Vec<u8>> {
-    let mut object = object();
+    let mut object = objects::new();
     let section = object.add_section(vec![], b".bss".to_vec(), SectionKind::UninitializedData);
     let at = object.append_section_bss(section, size, 16);
     let place = (SymbolSection::Section(section), at, size);
@@ -236,7 +223,7 @@ fn nothing(name: &str, size: u64) -> Result<Vec<u8>> {
 
 /// A variable of the kernel.
 fn variable(name: &[u8], address: u64) -> Result<Vec<u8>> {
-    with_symbol(object(), name, (SymbolSection::Absolute, address, 0))
+    with_symbol(objects::new(), name, (SymbolSection::Absolute, address, 0))
 }
 
 /// A slot for a function of the kernel.

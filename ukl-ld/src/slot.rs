@@ -3,8 +3,9 @@
 //! A slot is 128 bytes. Eight of them are what it does at ring 3; for that, they are copied to where
 //! it is entered ([`ring3`]). A slot that calls a kernel function switches to the kernel's stack,
 //! calls, looks there for work that the kernel has, and switches back. In between it is a part of the
-//! kernel (`ukl_in_slot()`): nothing is done between the look and the switch back, as the kernel,
-//! which knows the places of these instructions, makes a slot look again that was interrupted there.
+//! kernel (`ukl_on_kernel_stack()`): nothing is done between the look and the switch back, as the
+//! kernel, which knows the places of these instructions, makes a slot look again that was interrupted
+//! there.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -125,20 +126,14 @@ impl Slot {
             slot.base(number, kernel);
             return slot.finish();
         };
-        // All arguments are kept for a restart, even if nobody wants them afterwards.
-        let kept = |index: usize| index < call.arguments || live & 1 << index != 0;
-        let kept = slot.keep((0..6).filter(|&index| kept(index)));
+        let kept = slot.keep_for(call, live);
         let to_base = slot.check(kernel);
         slot.push(&kept);
         if call.arguments > 3 {
             slot.bytes(&[0x4c, 0x89, 0xd1]); // mov %r10, %rcx
         }
         let to_exit = slot.kernel_function(Some(call.function), kernel);
-        match live {
-            0 => slot.drop(&kept),
-            _ => slot.pop(&kept),
-        }
-        slot.bytes(&[0xc3]);
+        slot.back(live, &kept);
         slot.land(to_base);
         slot.base(number, kernel);
         slot.exit(to_exit, number, &kept, kernel.exit);
@@ -149,8 +144,7 @@ impl Slot {
     /// it has to stand the slot of [`Slot::call`], which is for all other stacks.
     pub fn shared(number: u32, live: u8, call: Call, kernel: &Kernel) -> Slot {
         let mut slot = Writer::new(number);
-        let kept = |index: usize| index < call.arguments || live & 1 << index != 0;
-        let kept = slot.keep((0..6).filter(|&index| kept(index)));
+        let kept = slot.keep_for(call, live);
         // What comes between is padded to a fixed length, by both ends: no instruction has more
         // than 15 bytes.
         let shift = if call.arguments > 3 { 3 } else { 0 };
@@ -174,11 +168,7 @@ impl Slot {
         let to_exit = slot.look(kernel);
         slot.bytes(&[0x65, 0x48, 0x2b, 0x24, 0x25]); // sub %gs:delta, %rsp
         slot.word(kernel.delta);
-        match live {
-            0 => slot.drop(&kept),
-            _ => slot.pop(&kept),
-        }
-        slot.bytes(&[0xc3]);
+        slot.back(live, &kept);
 
         slot.land(elsewhere);
         slot.next(CHECKED);
@@ -192,9 +182,10 @@ impl Slot {
     }
 
     /// For a function of the kernel or of kernel code that a program calls like a function of C. An
-    /// address that is not known yet, init puts at [`CALL`]. If it stands for a system call, this is its number and how many
-    /// arguments it has: the way is that of the system call then, with all that can come between.
-    /// What is to be at ring 3 is a jump, whose operand is left open ([`CODE_RING3`]).
+    /// address that is not known yet, init puts at [`CALL`]. If it stands for a system call, this is
+    /// its number and how many arguments it has: the way is that of the system call then, with all
+    /// that can come between. What is to be at ring 3 is a jump, whose operand is left open
+    /// ([`CODE_RING3`]).
     pub fn kernel_code(call: Option<(u32, usize)>, function: Option<u64>, kernel: &Kernel) -> Slot {
         let number = call.map_or(NO_NUMBER, |(number, _)| number);
         let mut slot = Writer::new(number);
@@ -345,6 +336,21 @@ impl Writer {
         let kept: Vec<usize> = arguments.collect();
         self.code[SIZE - 1] = mask(&kept);
         kept
+    }
+
+    /// The same for a call: all of its arguments are kept for a restart, even if nobody wants them
+    /// afterwards.
+    fn keep_for(&mut self, call: Call, live: u8) -> Vec<usize> {
+        self.keep((0..6).filter(|&index| index < call.arguments || live & 1 << index != 0))
+    }
+
+    /// Back to the site, with the registers that it wants preserved.
+    fn back(&mut self, live: u8, kept: &[usize]) {
+        match live {
+            0 => self.drop(kept),
+            _ => self.pop(kept),
+        }
+        self.bytes(&[0xc3]); // ret
     }
 
     /// Whether the kernel allows a call of its own function. Returns the branch that is taken if it

@@ -6,10 +6,11 @@ use object::write::SectionId;
 use object::write::Symbol;
 use object::write::SymbolId;
 use object::write::SymbolSection;
-use object::{BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use object::{SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::objects;
 use crate::slot;
 use crate::slot::Slot;
 
@@ -26,11 +27,7 @@ pub struct Slots {
 impl Slots {
     /// Begins it, with the section's name.
     pub fn new(section: &str) -> Slots {
-        let mut object = Object::new(
-            BinaryFormat::Elf,
-            object::Architecture::X86_64,
-            Endianness::Little,
-        );
+        let mut object = objects::new();
         let text = object.add_section(vec![], section.into(), SectionKind::Text);
         // The kernel knows the place of an instruction by the low bits of its address.
         object.append_section_data(text, &[], SIZE);
@@ -99,11 +96,8 @@ impl Slots {
     }
 
     /// Ends it.
-    pub fn finish(mut self) -> Result<Vec<u8>> {
-        // Without it, ld takes the object for one that wants an executable stack.
-        let note = b".note.GNU-stack".to_vec();
-        self.object.add_section(vec![], note, SectionKind::Other);
-        self.object.write().map_err(malformed)
+    pub fn finish(self) -> Result<Vec<u8>> {
+        objects::finish(self.object).map_err(malformed)
     }
 
     fn symbol(

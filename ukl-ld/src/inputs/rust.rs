@@ -6,15 +6,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use object::write::Object;
 use object::write::Relocation;
 use object::write::Symbol;
 use object::write::SymbolSection;
-use object::{BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use object::{SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
 use crate::elf;
 use crate::error::Error;
 use crate::error::Result;
+use crate::objects;
 
 /// What rustc calls with an allocation, and what std has for it unless the program brings along an
 /// allocator of its own. A program has a few jumps of rustc's making between the two, but for one
@@ -51,11 +51,7 @@ pub(super) fn standard(shared: &Path) -> Option<Vec<PathBuf>> {
 
 /// Makes the jumps that the program has no need of as long as std is shared.
 pub(super) fn allocator(shared: &Path) -> Result<Vec<u8>> {
-    let mut object = Object::new(
-        BinaryFormat::Elf,
-        object::Architecture::X86_64,
-        Endianness::Little,
-    );
+    let mut object = objects::new();
     let text = object.add_section(vec![], b".text.rust_alloc".to_vec(), SectionKind::Text);
     let symbol = |name: String, value, section| Symbol {
         name: name.into_bytes(),
@@ -95,8 +91,7 @@ pub(super) fn allocator(shared: &Path) -> Result<Vec<u8>> {
         };
         object.add_relocation(text, jump).map_err(malformed)?;
     }
-    object.add_section(vec![], b".note.GNU-stack".to_vec(), SectionKind::Other);
-    object.write().map_err(malformed)
+    objects::finish(object).map_err(malformed)
 }
 
 /// What the jump of this name goes to. Names may be mangled, which puts their length in front.
