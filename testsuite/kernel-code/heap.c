@@ -1,5 +1,6 @@
-// Prints how many pages of malloc's were not there when the program came to touch them, and checks that it is memory like any other:
-// zeroed where calloc says so, handed to system calls, copied on fork.
+// Prints how many pages of malloc's were not there when the program came to touch them, and checks
+// that it is memory like any other: zeroed where calloc says so, handed to system calls, copied on
+// fork.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
