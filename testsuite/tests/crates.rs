@@ -257,11 +257,13 @@ fn axum(tools: &Tools) -> Result<()> {
     let program = build(tools, "http")?;
     let mut server = Server::start(tools, "axum.log", 80, &words(&[&"--cpus", &"2", &program]))?;
     server.wait_for(|port| http::get(port, "/blocking"))?;
-    let clients: Vec<_> = (0..8)
-        .map(|client| {
-            let port = server.port;
-            thread::spawn(move || converse(port, client))
-        })
+    let clients: Result<Vec<_>> = (0..8)
+        .map(|number| Client::new(server.port, number))
+        .collect();
+    let clients = clients.with_context(|| server.said())?;
+    let clients: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| thread::spawn(move || (1..100).try_for_each(|turn| client.ask(turn))))
         .collect();
     for client in clients {
         client
@@ -278,23 +280,50 @@ fn axum(tools: &Tools) -> Result<()> {
     server.ends_with(42)
 }
 
-/// A hundred questions on one connection.
-fn converse(port: u16, client: usize) -> Result<()> {
-    let stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(patient(Duration::from_secs(60))))?;
-    stream.set_nodelay(true)?;
-    let mut reader = BufReader::new(&stream);
-    for turn in 0..100 {
-        let number = client * 1000 + turn;
-        let path = match turn % 10 {
-            0 => "/blocking".to_owned(),
-            _ => format!("/item/{number}"),
+/// A client that asks many things on one connection.
+struct Client {
+    number: usize,
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects, and asks the first thing. QEMU's user network lets a single connection wait until
+    /// it gets to it, and resets others: so one connects behind the other.
+    fn new(port: u16, number: usize) -> Result<Client> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(patient(Duration::from_secs(60))))?;
+        stream.set_nodelay(true)?;
+        let stream = BufReader::new(stream);
+        let mut client = Client { number, stream };
+        client.ask(0)?;
+        Ok(client)
+    }
+
+    /// Asks one thing, and knows what the answer is to be.
+    fn ask(&mut self, turn: usize) -> Result<()> {
+        let number = self.number * 1000 + turn;
+        let square = number * number;
+        let (path, wanted) = match turn % 10 {
+            0 => ("/blocking".to_owned(), "done".to_owned()),
+            _ => (
+                format!("/item/{number}"),
+                format!("{{\"name\":\"item {number}\",\"square\":{square}}}"),
+            ),
         };
-        write!(&stream, "GET {path} HTTP/1.1\r\nHost: guest\r\n\r\n")?;
+        let body = self
+            .answer(&path)
+            .with_context(|| format!("client {}, question {turn}", self.number))?;
+        ensure!(body == wanted, "{path}: {body}");
+        Ok(())
+    }
+
+    fn answer(&mut self, path: &str) -> Result<String> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: guest\r\n\r\n");
+        self.stream.get_mut().write_all(request.as_bytes())?;
         let mut length = 0;
         loop {
             let mut line = String::new();
-            ensure!(reader.read_line(&mut line)? > 0, "it hung up");
+            ensure!(self.stream.read_line(&mut line)? > 0, "it hung up");
             let line = line.trim_end().to_ascii_lowercase();
             if line.is_empty() {
                 break;
@@ -304,16 +333,9 @@ fn converse(port: u16, client: usize) -> Result<()> {
             }
         }
         let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let square = number * number;
-        let wanted = match turn % 10 {
-            0 => "done".to_owned(),
-            _ => format!("{{\"name\":\"item {number}\",\"square\":{square}}}"),
-        };
-        let body = String::from_utf8(body)?;
-        ensure!(body == wanted, "{path}: {body}");
+        self.stream.read_exact(&mut body)?;
+        Ok(String::from_utf8(body)?)
     }
-    Ok(())
 }
 
 /// A build script compiles C; the database is on a file system in memory, then on a volume.
