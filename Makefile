@@ -16,7 +16,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR CARGO_BUILD_TARGET UKL_LIBDIR UKL_FLAGS UKL_
 export CARGO_TARGET_DIR := $(CURDIR)/target
 cargo := cargo
 
-.PHONY: all deps test-deps tools init kernel layout shortcuts run test bench-tools bench-syscalls install clean distclean \
+.PHONY: all deps test-deps tools init kernel layout shortcuts run test bench-tools bench-syscalls bench-redis install clean distclean \
 	kernel-loc kernel-off-check kernel-checkpatch kernel-bisect
 .DEFAULT_GOAL := all
 
@@ -77,6 +77,10 @@ bench-tools: all
 
 bench-syscalls: all
 	@testsuite/benches/syscalls
+
+# A server's requests: redis as it is, and with its shortcuts called by name.
+bench-redis: all
+	$(cargo) bench -p testsuite --bench redis
 
 kernel-loc:
 	@kernel/loc

@@ -176,7 +176,7 @@ impl Bench {
 
     fn redis(&mut self) -> Result<()> {
         let source = project::REDIS.build(&self.tools)?.join("src");
-        let words = link_of_redis(&source)?;
+        let words = project::link_of_redis(&source)?;
         let ukl_cc = fs::canonicalize(self.tools.tool("ukl-cc"))?;
         let link = |compiler: &Path| {
             let mut command = Command::new(compiler);
@@ -269,23 +269,6 @@ fn rlibs() -> Result<Vec<PathBuf>> {
     ensure!(!rlibs.is_empty(), "{dir}: no rlibs");
     rlibs.sort();
     Ok(rlibs)
-}
-
-/// What stands behind the compiler when make links the server, but for the output.
-fn link_of_redis(dir: &Path) -> Result<Vec<String>> {
-    let mut make = Command::new("make");
-    // As if an object were new, and nothing done about it.
-    make.current_dir(dir)
-        .args(["-n", "V=1", "-W", "adlist.o"])
-        .args(["CC=cc", "MALLOC=libc", "redis-server"]);
-    make.env_remove("MAKEFLAGS").env_remove("MFLAGS");
-    let text = String::from_utf8(process::check(&mut make, LIMIT)?)?;
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("cc ") && line.contains(" -o redis-server "))
-        .context("make does not say how it links redis-server")?;
-    let words = line.replace(" -o redis-server ", " ");
-    Ok(words.split_whitespace().skip(1).map(String::from).collect())
 }
 
 /// The one line that a command prints.

@@ -100,6 +100,24 @@ impl Project<'_> {
     }
 }
 
+/// What stands behind the compiler when make links redis-server in this directory, but for the
+/// output.
+pub fn link_of_redis(dir: &Path) -> Result<Vec<String>> {
+    let mut make = Command::new("make");
+    // As if an object were new, and nothing done about it.
+    make.current_dir(dir)
+        .args(["-n", "V=1", "-W", "adlist.o"])
+        .args(["CC=cc", "MALLOC=libc", "redis-server"]);
+    make.env_remove("MAKEFLAGS").env_remove("MFLAGS");
+    let text = String::from_utf8(process::check(&mut make, BUILD)?)?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("cc ") && line.contains(" -o redis-server "))
+        .context("make does not say how it links redis-server")?;
+    let words = line.replace(" -o redis-server ", " ");
+    Ok(words.split_whitespace().skip(1).map(String::from).collect())
+}
+
 /// Says which tools these are, for what is not to be built anew with the same ones.
 pub fn key(tools: &Tools) -> Result<String> {
     let mut key = String::new();
