@@ -3,6 +3,7 @@
 #ifndef DESCRIPTOR_H
 #define DESCRIPTOR_H
 
+#include <linux/err.h>
 #include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -26,6 +27,9 @@ static __always_inline struct fd descriptor(unsigned int number)
 		return EMPTY_FD;
 	return BORROWED_FD(file);
 }
+
+/* No error: the call is for the kernel's own function to do. */
+#define ELSEWHERE (-MAX_ERRNO - 1L)
 
 /* The kernel's own functions, some of which have no header. */
 ssize_t ksys_read(unsigned int fd, char __user *buf, size_t count);

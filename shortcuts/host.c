@@ -32,6 +32,7 @@ SHORTCUT(1, write);
 SHORTCUT(9, mmap);
 SHORTCUT(12, brk);
 SHORTCUT(17, pread64);
+SHORTCUT(18, pwrite64);
 SHORTCUT(44, sendto);
 SHORTCUT(45, recvfrom);
 SHORTCUT(232, epoll_wait);

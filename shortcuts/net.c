@@ -1,182 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * Send and receive on TCP, UDP and Unix stream sockets.
- *
- * What is left out: room for an address that nobody asked for, the walk through
- * the file's, the socket's and the address family's tables of functions (two
- * or three indirect branches, with their mitigation), and for read() and write()
- * the kiocb.  What stays: the descriptor's checks and reference, the range check
- * of the buffer, the LSM hooks socket_sendmsg and socket_recvmsg (file_permission
- * as well for read and write), flow recording, the tracepoints of the lengths,
- * inotify, and the accounting of I/O.  Addresses, control messages and other
- * kinds of sockets go the kernel's way.
- */
-#include <linux/fsnotify.h>
-#include <linux/net.h>
-#include <linux/sched/xacct.h>
-#include <linux/security.h>
-#include <linux/socket.h>
-#include <linux/uio.h>
-#include <net/inet_common.h>
-#include <net/rps.h>
-#include <net/ipv6.h>
-#include <net/sock.h>
-#include <net/tcp.h>
-#include <net/transp_v6.h>
-#include <net/udp.h>
-#include <trace/events/sock.h>
-
-#include "descriptor.h"
-
-/* These belong to files of the kernel alone. */
-extern const struct file_operations socket_file_ops;
-extern const struct proto_ops unix_stream_ops;
-int udp_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags, int *addr_len);
-int unix_stream_sendmsg(struct socket *sock, struct msghdr *msg, size_t len);
-int unix_stream_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags);
+/* sendto() and recvfrom(): socket.h says what is left out of them. */
+#include "socket.h"
 
 /* Flags that mean the same to all protocols here, or that each looks at itself. */
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_CONFIRM)
 #define RECV_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)
 
-enum kind { OTHER, TCP, UDP, UNIX };
-
-static __always_inline enum kind kind_of(struct socket *sock)
+static __always_inline long on_socket(int number, void __user *buf, size_t len,
+				      unsigned int flags, bool out)
 {
-	const struct proto_ops *ops = READ_ONCE(sock->ops);
-
-	/* kTLS and sockmap put other protocols in the places of these. */
-	if (ops == &inet_stream_ops)
-		return READ_ONCE(sock->sk->sk_prot) == &tcp_prot ? TCP : OTHER;
-	if (ops == &unix_stream_ops)
-		return UNIX;
-	if (ops == &inet_dgram_ops)
-		return READ_ONCE(sock->sk->sk_prot) == &udp_prot ? UDP : OTHER;
-	if (ops == &inet6_stream_ops)
-		return READ_ONCE(sock->sk->sk_prot) == &tcpv6_prot ? TCP : OTHER;
-	return OTHER;
-}
-
-/* A message with nothing but data; the rest of it nobody reads. */
-static __always_inline bool set_up(struct msghdr *msg, unsigned int direction,
-				   void __user *buf, size_t len, unsigned int flags)
-{
-	if (unlikely(!access_ok(buf, len)))
-		return false;
-	iov_iter_ubuf(&msg->msg_iter, direction, buf, min_t(size_t, len, MAX_RW_COUNT));
-	msg->msg_name = NULL;
-	msg->msg_namelen = 0;
-	msg->msg_inq = 0;
-	msg->msg_flags = flags;
-	msg->msg_control_is_user = false;
-	msg->msg_get_inq = false;
-	msg->msg_control = NULL;
-	msg->msg_controllen = 0;
-	msg->msg_iocb = NULL;
-	msg->msg_ubuf = NULL;
-	msg->sg_from_iter = NULL;
-	return true;
-}
-
-static __always_inline long send(enum kind kind, struct socket *sock, struct msghdr *msg)
-{
-	size_t len = msg_data_left(msg);
-	struct sock *sk = sock->sk;
-	int ret = security_socket_sendmsg(sock, msg, len);
-
-	if (unlikely(ret))
-		return ret;
-	if (kind == UNIX) {
-		ret = unix_stream_sendmsg(sock, msg, len);
-	} else {
-		if (unlikely(inet_send_prepare(sk)))
-			ret = -EAGAIN;
-		else if (kind == TCP)
-			ret = tcp_sendmsg(sk, msg, len);
-		else
-			ret = udp_sendmsg(sk, msg, len);
-	}
-	if (trace_sock_send_length_enabled())
-		trace_sock_send_length(sk, ret, 0);
-	return ret;
-}
-
-static __always_inline long receive(enum kind kind, struct socket *sock, struct msghdr *msg,
-				    unsigned int flags)
-{
-	size_t len = msg_data_left(msg);
-	struct sock *sk = sock->sk;
-	int ret = security_socket_recvmsg(sock, msg, len, flags), size = 0;
-
-	if (unlikely(ret))
-		return ret;
-	if (kind == UNIX) {
-		ret = unix_stream_recvmsg(sock, msg, len, flags);
-	} else {
-		sock_rps_record_flow(sk);
-		if (kind == TCP)
-			ret = tcp_recvmsg(sk, msg, len, flags, &size);
-		else
-			ret = udp_recvmsg(sk, msg, len, flags, &size);
-	}
-	if (trace_sock_recv_length_enabled())
-		trace_sock_recv_length(sk, ret, flags);
-	return ret;
-}
-
-/* -EINPROGRESS, which neither direction returns, asks for the kernel's way. */
-#define ELSEWHERE (-EINPROGRESS)
-
-static __always_inline long transfer(int number, void __user *buf, size_t len,
-				     unsigned int flags, bool out, bool file_call)
-{
-	struct msghdr msg __uninitialized;
 	struct fd f = descriptor(number);
 	struct file *file = fd_file(f);
-	struct socket *sock;
 	long ret = ELSEWHERE;
-	enum kind kind;
 
 	if (unlikely(!file))
 		return -EBADF;
-	if (unlikely(file->f_op != &socket_file_ops))
-		goto out;
-	sock = file->private_data;
-	kind = kind_of(sock);
-	if (unlikely(kind == OTHER))
-		goto out;
-	if (file_call) {
-		ret = security_file_permission(file, out ? MAY_WRITE : MAY_READ);
-		if (unlikely(ret))
-			goto out;
-	}
-	ret = -EFAULT;
-	if (unlikely(!set_up(&msg, out ? ITER_SOURCE : ITER_DEST, buf, len, 0)))
-		goto out;
-	if (file->f_flags & O_NONBLOCK)
-		flags |= MSG_DONTWAIT;
-	if (out) {
-		msg.msg_flags = flags;
-		ret = send(kind, sock, &msg);
-	} else {
-		ret = receive(kind, sock, &msg, flags);
-	}
-	if (file_call && ret > 0) {
-		if (out) {
-			fsnotify_modify(file);
-			add_wchar(current, ret);
-		} else {
-			fsnotify_access(file);
-			add_rchar(current, ret);
-		}
-	}
-	if (file_call) {
-		if (out)
-			inc_syscw(current);
-		else
-			inc_syscr(current);
-	}
-out:
+	if (likely(file->f_op == &socket_file_ops))
+		ret = transfer(file, buf, len, flags, out, SOCKET_CALL);
 	fdput(f);
 	return ret;
 }
@@ -187,7 +27,7 @@ long __ukl_shortcut_sendto(long fd, long buf, long len, long flags, long addr, l
 	long ret = ELSEWHERE;
 
 	if (likely(!addr && !((unsigned int)flags & ~SEND_FLAGS)))
-		ret = transfer(fd, (void __user *)buf, len, flags, true, false);
+		ret = on_socket(fd, (void __user *)buf, len, flags, true);
 	if (unlikely(ret == ELSEWHERE))
 		ret = __sys_sendto(fd, (void __user *)buf, len, flags,
 				   (struct sockaddr __user *)addr, addr_len);
@@ -200,40 +40,10 @@ long __ukl_shortcut_recvfrom(long fd, long buf, long len, long flags, long addr,
 	long ret = ELSEWHERE;
 
 	if (likely(!addr && !((unsigned int)flags & ~RECV_FLAGS)))
-		ret = transfer(fd, (void __user *)buf, len, flags, false, false);
+		ret = on_socket(fd, (void __user *)buf, len, flags, false);
 	if (unlikely(ret == ELSEWHERE))
 		ret = __sys_recvfrom(fd, (void __user *)buf, len, flags,
 				     (struct sockaddr __user *)addr,
 				     (int __user *)addr_len);
-	return ret;
-}
-
-/* Of nothing and of too much the kernel has its own ideas. */
-static __always_inline bool is_plain(long len)
-{
-	return len > 0;
-}
-
-long __ukl_shortcut_read(long fd, long buf, long len);
-long __ukl_shortcut_read(long fd, long buf, long len)
-{
-	long ret = ELSEWHERE;
-
-	if (likely(is_plain(len)))
-		ret = transfer(fd, (void __user *)buf, len, 0, false, true);
-	if (unlikely(ret == ELSEWHERE))
-		ret = ksys_read(fd, (char __user *)buf, len);
-	return ret;
-}
-
-long __ukl_shortcut_write(long fd, long buf, long len);
-long __ukl_shortcut_write(long fd, long buf, long len)
-{
-	long ret = ELSEWHERE;
-
-	if (likely(is_plain(len)))
-		ret = transfer(fd, (void __user *)buf, len, 0, true, true);
-	if (unlikely(ret == ELSEWHERE))
-		ret = ksys_write(fd, (char __user *)buf, len);
 	return ret;
 }

@@ -29,6 +29,7 @@ long __ukl_shortcut_recvfrom(long fd, void *buf, long len, long flags, long addr
 long __ukl_shortcut_read(long fd, void *buf, long len);
 long __ukl_shortcut_write(long fd, const void *buf, long len);
 long __ukl_shortcut_pread64(long fd, void *buf, long len, long pos);
+long __ukl_shortcut_pwrite64(long fd, const void *buf, long len, long pos);
 long __ukl_shortcut_epoll_wait(long fd, struct epoll_event *events, long max, long timeout);
 
 static inline long __ukl_result(long result)
@@ -62,6 +63,11 @@ static inline ssize_t ukl_write(int fd, const void *buf, size_t len)
 static inline ssize_t ukl_pread(int fd, void *buf, size_t len, off_t pos)
 {
 	return __ukl_result(__ukl_shortcut_pread64(fd, buf, (long)len, pos));
+}
+
+static inline ssize_t ukl_pwrite(int fd, const void *buf, size_t len, off_t pos)
+{
+	return __ukl_result(__ukl_shortcut_pwrite64(fd, buf, (long)len, pos));
 }
 
 static inline int ukl_epoll_wait(int fd, struct epoll_event *events, int max, int timeout)

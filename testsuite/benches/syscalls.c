@@ -1,9 +1,9 @@
 // What system calls cost, and faults and interrupts: the same code as an ordinary process at ring 3 and at ring 0 in
 // each way, in one boot. The time stamp counter counts guest instructions under `ukl-run --icount`, and time otherwise.
 //
-// At ring 0 it starts its ring-3 variant (the first argument) and the one linked for shared stacks (the second), which
-// print their figures to the pipe. The third argument is the address of the kernel's own getppid: called by itself, it
-// shows what of the cost is not the transition's.
+// At ring 0 it starts its ring-3 variant (the first argument), and those linked without shortcuts (the second) and for
+// shared stacks (the third), which print their figures to the pipe. The fourth argument is the address of the kernel's
+// own getppid: called by itself, it shows what of the cost is not the transition's.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@ enum { ROUNDS = 9, PAGES = 64 };
 long ticks_start(long ns);
 long ticks_stop(void);
 
-static int null, file, pair[2], client, server, epoll, ready;
+static int null, file, in, out, pair[2], client, server, epoll, ready;
 static char byte[8];
 static struct pollfd polled = {.events = POLLIN};
 static struct epoll_event got;
@@ -41,6 +41,8 @@ static struct epoll_event got;
     X("getppid", 2000, getppid())                                                                  \
     X("write 1 byte to /dev/null", 2000, write(null, byte, 1))                                     \
     X("pread 1 byte, cached page", 1000, pread(file, byte, 1, 0))                                  \
+    X("read 1 byte, cached page", 1000, read(in, byte, 1))                                         \
+    X("write 1 byte, cached page", 1000, write(out, byte, 1))                                      \
     X("poll, one ready", 1000, poll(&polled, 1, 0))                                                \
     X("epoll_wait, one ready", 1000, epoll_wait(epoll, &got, 1, 0))                                \
     X("Unix socket send + recv, 1 byte", 500, (write(pair[0], byte, 1), read(pair[1], byte, 8)))   \
@@ -90,7 +92,10 @@ static void must(int ok, const char *what) {
 static void prepare(void) {
     must((null = open("/dev/null", O_WRONLY)) >= 0, "/dev/null");
     char name[] = "/tmp/bench.XXXXXX";
-    must((file = mkstemp(name)) >= 0 && write(file, byte, 8) == 8 && unlink(name) == 0, "a file in /tmp");
+    // Long enough for all that is read and written of it.
+    static char content[1 << 20];
+    must((file = mkstemp(name)) >= 0 && write(file, content, sizeof content) == sizeof content, "a file in /tmp");
+    must((in = open(name, O_RDONLY)) >= 0 && (out = open(name, O_WRONLY)) >= 0 && unlink(name) == 0, name);
     must(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
     int pipes[2];
     must(pipe(pipes) == 0 && write(pipes[1], byte, 1) == 1, "pipe");
@@ -224,16 +229,13 @@ int main(int argc, char **argv) {
         faults("ring 3", stdout);
         return 0;
     }
-    if (argc == 2) {
+    if (argc == 2 && strcmp(argv[1], "shared") == 0) {
         policy(BYPASS | SHARED);
         measure("shared", stdout);
         must(personality(0xffffffff) & SHARED, "sharing the stack");
         return 0;
     }
-    must(argc == 6, "usage: bench RING3-PROGRAM SHARED-PROGRAM ADDRESS ROUNDS INTERRUPTS");
-    for (int round = atoi(argv[4]); round > 0; round--) {
-        start(argv[1], "calls");
-        start(argv[2], "shared");
+    if (argc == 2) {
         policy(0);
         measure("base", stdout);
         faults("iret", stdout);
@@ -241,10 +243,19 @@ int main(int argc, char **argv) {
         faults("ret", stdout);
         policy(BYPASS);
         measure("bypass", stdout);
+        return 0;
     }
-    printf("function|getppid|%.1f\n", direct((long (*)(void *))strtoul(argv[3], NULL, 16)));
+    must(argc == 7, "usage: bench RING3-PROGRAM PLAIN-PROGRAM SHARED-PROGRAM ADDRESS ROUNDS INTERRUPTS");
+    for (int round = atoi(argv[5]); round > 0; round--) {
+        start(argv[1], "calls");
+        start(argv[2], "plain");
+        start(argv[3], "shared");
+        policy(BYPASS);
+        measure("shortcuts", stdout);
+    }
+    printf("function|getppid|%.1f\n", direct((long (*)(void *))strtoul(argv[4], NULL, 16)));
     // The period is one of the counter only where that counts nanoseconds.
-    if (atoi(argv[5])) {
+    if (atoi(argv[6])) {
         // Timers are coarse until the guest trusts its clock.
         struct timespec resolution, moment = {0, 50000000};
         for (int i = 0; i < 200 && clock_getres(CLOCK_MONOTONIC, &resolution) == 0 && resolution.tv_nsec != 1; i++)

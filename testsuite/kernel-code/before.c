@@ -8,7 +8,7 @@
 #include <ukl.h>
 
 long count(int way, int kind, int what, int fd, int inner, void *buf);
-enum { SEND, RECEIVE, WAIT, PREAD };
+enum { SEND, RECEIVE, WAIT, FILE_PREAD, FILE_READ, FILE_PWRITE, FILE_WRITE };
 static int failed;
 
 static void row(const char *kind, const char *what, const long best[3]) {
@@ -61,11 +61,14 @@ int main(void) {
     getsockname(fd[1], (struct sockaddr *)&address, &size);
     if (connect(fd[0], (struct sockaddr *)&address, size)) return 1;
     sockets("udp", 2, fd[0], fd[1]);
-    long pread[3] = {99999, 99999, 99999};
+    static const char *const calls[] = {[FILE_PREAD] = "pread", "read", "pwrite", "write"};
     char buf[64] = "x";
     int file = open("/tmp/cached", O_RDWR | O_CREAT, 0600);
-    if (write(file, buf, sizeof buf) != sizeof buf) return 1;
-    for (int i = 0; i < 600; i++) keep(&pread[i % 3], count(i % 3, 0, PREAD, file, file, buf));
-    row("tmpfs", "pread", pread);
+    if (write(file, buf, sizeof buf) != sizeof buf || lseek(file, 0, SEEK_SET)) return 1;
+    for (int call = FILE_PREAD; call <= FILE_WRITE; call++) {
+        long best[3] = {99999, 99999, 99999};
+        for (int i = 0; i < 600; i++) keep(&best[i % 3], count(i % 3, 0, call, file, file, buf));
+        row("tmpfs", calls[call], best);
+    }
     return failed ? 1 : 42;
 }

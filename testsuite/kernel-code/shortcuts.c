@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -14,7 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <ukl.h>
@@ -26,14 +31,16 @@ struct calls {
     ssize_t (*read)(int, void *, size_t);
     ssize_t (*write)(int, const void *, size_t);
     ssize_t (*pread)(int, void *, size_t, off_t);
+    ssize_t (*pwrite)(int, const void *, size_t, off_t);
     int (*epoll_wait)(int, struct epoll_event *, int, int);
 };
 
-static const struct calls plain = {"plain", send, recv, read, write, pread, epoll_wait};
-static const struct calls shortcut = {"shortcut", ukl_send, ukl_recv, ukl_read, ukl_write, ukl_pread, ukl_epoll_wait};
+static const struct calls plain = {"plain", send, recv, read, write, pread, pwrite, epoll_wait};
+static const struct calls shortcut = {"shortcut", ukl_send,  ukl_recv,   ukl_read,
+                                      ukl_write,  ukl_pread, ukl_pwrite, ukl_epoll_wait};
 static const struct calls *c;
 
-static char record[2][1 << 16];
+static char record[2][1 << 17];
 static char *out;
 static volatile int caught;
 
@@ -257,6 +264,7 @@ static void files(char *bad) {
         DO(c->send(some[f], "x", 1, 0));
         DO(c->recv(some[f], got, 1, 0));
         DO(c->write(some[f], "12345678", 8));
+        DO(c->pwrite(some[f], "12", 2, 1));
     }
     DO(lseek(fd, 0, SEEK_CUR));
     // Into a mapping of the very page that is read.
@@ -265,6 +273,187 @@ static void files(char *bad) {
     munmap(map, 4096);
     unlink("/tmp/ukl-shortcuts");
     close(fd), close(only), close(dir), close(path), close(memory), close(event), close(ends[0]), close(ends[1]);
+}
+
+// Where a descriptor's position is.
+static void where(int fd) { note("at %ld\n", (long)lseek(fd, 0, SEEK_CUR)); }
+
+// What inotify tells of, each kind of event once.
+static void events(int watcher) {
+    struct inotify_event *event;
+    unsigned seen = 0;
+    char *at = got;
+    for (char *end = at + read(watcher, got, sizeof got); at < end; at += sizeof *event + event->len) {
+        event = (struct inotify_event *)at;
+        seen |= event->mask;
+    }
+    note("events %x\n", seen);
+}
+
+// What the process is charged with for I/O.
+static void charged(long before[4], int tell) {
+    long now[4] = {0};
+    FILE *file = fopen("/proc/self/io", "r");
+    if (!file) return;
+    if (fscanf(file, "rchar: %ld wchar: %ld syscr: %ld syscw: %ld", now, now + 1, now + 2, now + 3) != 4) abort();
+    fclose(file);
+    // Reading of it is charged as well: whatever there is of it is the same each time, but for the digits.
+    if (tell) note("charged %ld %ld %ld\n", now[1] - before[1], now[2] - before[2], now[3] - before[3]);
+    memcpy(before, now, sizeof now);
+}
+
+static void times(int fd) {
+    struct stat stat;
+    must(fstat(fd, &stat), "fstat");
+    note("size %ld, read %d, written %d, mode %o\n", (long)stat.st_size, stat.st_atime > 1000, stat.st_mtime > 1000,
+         stat.st_mode);
+    struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    must(futimens(fd, old), "futimens");
+}
+
+// Reads and writes at a file's position and elsewhere in it, in this directory.
+static void streams(const char *dir, char *bad) {
+    char name[64];
+    long io[4];
+    sprintf(name, "%s/ukl-stream", dir);
+    note("%s\n", dir);
+    int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600), watcher = inotify_init1(IN_NONBLOCK);
+    must(fd, name);
+    must(inotify_add_watch(watcher, name, IN_ALL_EVENTS), "inotify");
+    int in = open(name, O_RDONLY), append = open(name, O_WRONLY | O_APPEND), path = open(name, O_PATH), copy = dup(fd);
+    int synced = open(name, O_RDWR | O_DSYNC);
+    events(watcher);
+    charged(io, 0);
+    size_t sizes[] = {1, 10, 4085, 4096, 4097, 20000, 0, 3};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        DO(c->write(fd, big + i, sizes[i]));
+        where(fd);
+        events(watcher);
+    }
+    times(fd);
+    charged(io, 1);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        TRY(c->read(in, got, sizes[i]), got, sizeof got);
+        where(in);
+        events(watcher);
+    }
+    // The end, and what is beyond it.
+    must(lseek(in, -5, SEEK_END), "lseek");
+    TRY(c->read(in, got, 4), got, sizeof got);
+    TRY(c->read(in, got, sizeof got), got, sizeof got);
+    DO(c->read(in, got, 1));
+    must(lseek(in, 1l << 40, SEEK_SET), "lseek");
+    DO(c->read(in, got, 1));
+    where(in);
+    events(watcher);
+    charged(io, 1);
+    times(fd);
+    must(lseek(fd, 100000, SEEK_SET), "lseek");
+    DO(c->write(fd, "hole", 4));
+    TRY(c->pread(fd, got, 40000, 70000), got, sizeof got);
+    // A position for two descriptors.
+    must(lseek(fd, 10, SEEK_SET), "lseek");
+    TRY(c->read(copy, got, 3), got, 3);
+    TRY(c->read(fd, got, 3), got, 3);
+    DO(c->write(copy, "xy", 2));
+    where(fd);
+    // Positions of one's own, and at the end whatever is said.
+    DO(c->pwrite(fd, "pwrite", 6, 4093));
+    where(fd);
+    TRY(c->pread(fd, got, 20, 4085), got, 20);
+    DO(c->pwrite(append, "end", 3, 0));
+    where(append);
+    DO(c->write(append, "END", 3));
+    where(append);
+    times(fd);
+    DO(c->pwrite(synced, "synced", 6, 20));
+    DO(c->write(synced, "synced", 6));
+    where(synced);
+    TRY(c->pread(fd, got, 40, 0), got, 40);
+    events(watcher);
+    // What is refused.
+    off_t wrong[] = {-1, 1l << 62, LONG_MAX, 1l << 50};
+    for (int i = 0; i < 4; i++) {
+        DO(c->pwrite(fd, "x", 1, wrong[i]));
+        DO(c->pread(fd, got, 1, wrong[i]));
+    }
+    DO(c->write(in, "x", 1));
+    DO(c->pwrite(in, "x", 1, 0));
+    DO(c->read(append, got, 1));
+    DO(c->pread(append, got, 1, 0));
+    DO(c->read(path, got, 1));
+    DO(c->write(path, "x", 1));
+    DO(c->pwrite(path, "x", 1, 0));
+    DO(c->write(fd, big, -1));
+    DO(c->pwrite(fd, big, -1, 0));
+    // Addresses that are not there, or end half way.
+    must(lseek(fd, 8, SEEK_SET), "lseek");
+    char *addresses[] = {bad, bad - 2, NULL, (char *)-4096L};
+    for (int i = 0; i < 4; i++) {
+        DO(c->write(fd, addresses[i], 4));
+        where(fd);
+        DO(c->pwrite(fd, addresses[i], 4, 5000));
+        DO(c->read(fd, addresses[i], 4));
+        where(fd);
+    }
+    events(watcher);
+    // From and to a mapping of the very page.
+    char *map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    TRY(c->pwrite(fd, map + 3, 16, 0), map, 16);
+    TRY(c->pread(fd, map + 8, 16, 0), map + 8, 16);
+    DO(c->write(fd, map + 4096, 4096));
+    munmap(map, 8192);
+    // From the medium, where there is one, and past the cache.
+    must(fsync(fd), "fsync");
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    TRY(c->pread(fd, got, 5, 4093), got, 5);
+    int direct = open(name, O_RDWR | O_DIRECT);
+    static char aligned[8192] __attribute__((aligned(4096)));
+    memset(aligned, 'd', sizeof aligned);
+    DO(c->write(direct, aligned, 4096));
+    where(direct);
+    TRY(c->read(direct, aligned, 4096), aligned, 4096);
+    DO(c->pwrite(direct, aligned + 1, 100, 1));
+    TRY(c->pread(direct, aligned, 4096, 0), aligned, 4096);
+    // No more than the process may write.
+    struct rlimit limit, old;
+    must(getrlimit(RLIMIT_FSIZE, &old), "getrlimit");
+    limit = old;
+    limit.rlim_cur = 110000;
+    must(setrlimit(RLIMIT_FSIZE, &limit), "setrlimit");
+    must(lseek(fd, 109998, SEEK_SET), "lseek");
+    DO(c->write(fd, "limit", 5));
+    DO(c->write(fd, "limit", 5));
+    DO(c->pwrite(fd, "limit", 5, 200000));
+    where(fd);
+    note("caught %d\n", caught);
+    must(setrlimit(RLIMIT_FSIZE, &old), "setrlimit");
+    times(fd);
+    // The bits of set-user-ID and set-group-ID go when an ordinary user writes.
+    must(fchmod(fd, 06755), "fchmod");
+    if (seteuid(1) == 0) {
+        DO(c->write(fd, "x", 1));
+        must(seteuid(0), "seteuid");
+    }
+    times(fd);
+    TRY(c->pread(fd, got, 20000, 0), got, 20000);
+    close(fd), close(in), close(append), close(path), close(copy), close(synced), close(direct), close(watcher);
+    unlink(name);
+}
+
+// What may be written to for a while only.
+static void seals(void) {
+    int fd = memfd_create("sealed", MFD_ALLOW_SEALING);
+    must(fd, "memfd_create");
+    DO(c->write(fd, "before", 6));
+    must(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW), "seal");
+    DO(c->write(fd, "behind", 6));
+    DO(c->pwrite(fd, "BEFORE", 6, 0));
+    must(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), "seal");
+    DO(c->pwrite(fd, "before", 6, 0));
+    where(fd);
+    TRY(c->pread(fd, got, 10, 0), got, 10);
+    close(fd);
 }
 
 static void wait_for(int ep, int max, int timeout) {
@@ -344,12 +533,18 @@ static void polls(char *bad) {
     }
 }
 
+// Whether there is an ext4 at /mnt.
+static bool disk;
+
 static void script(const struct calls *calls, char *where) {
     char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     munmap(pages + 4096, 4096);
     c = calls, out = where, caught = 0;
     pairs(pages + 4096);
     files(pages + 4096);
+    streams("/tmp", pages + 4096);
+    if (disk) streams("/mnt", pages + 4096);
+    seals();
     polls(pages + 4096);
     munmap(pages, 4096);
 }
@@ -368,7 +563,7 @@ static void compare(const char *when) {
         a += m + 1, b += n + 1, lines++;
     }
     printf("%s: alike\n", when);
-    if (lines < 900) printf("only %d records\n", lines);
+    if (lines < 1000) printf("only %d records\n", lines);
 }
 
 static int stop[2];
@@ -383,6 +578,11 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof big; i++) big[i] = (char)(i * 7 + i / 4096);
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
+    if (getenv("EXT4")) {
+        must(mount(getenv("EXT4"), "/mnt", "ext4", 0, ""), "mount");
+        disk = true;
+    }
     // The record itself, of whatever the calls by their own names come to.
     if (argc > 1) {
         script(&plain, record[0]);

@@ -9,7 +9,8 @@ use crate::kernel_code::Module;
 use crate::stubs;
 use crate::stubs::Stubs;
 
-/// The kinds, and which system calls belong to each: the number, and the function's name.
+/// The kinds, and which system calls belong to each: the number, and the function's name. Those of
+/// two kinds have one function, which looks what the descriptor is.
 const KINDS: &[(&str, &[(u32, &str)])] = &[
     (
         "net",
@@ -20,7 +21,15 @@ const KINDS: &[(&str, &[(u32, &str)])] = &[
             (45, "__ukl_shortcut_recvfrom"),
         ],
     ),
-    ("file", &[(17, "__ukl_shortcut_pread64")]),
+    (
+        "file",
+        &[
+            (0, "__ukl_shortcut_read"),
+            (1, "__ukl_shortcut_write"),
+            (17, "__ukl_shortcut_pread64"),
+            (18, "__ukl_shortcut_pwrite64"),
+        ],
+    ),
     (
         "epoll",
         &[
@@ -115,6 +124,11 @@ mod tests {
         shortcuts.add("net,epoll").unwrap();
         assert_eq!(shortcuts.of(44), Some("__ukl_shortcut_sendto"));
         assert_eq!(shortcuts.of(17), None);
+        let mut file = Shortcuts::default();
+        file.add("file").unwrap();
+        assert_eq!(file.of(0), shortcuts.of(0));
+        assert_eq!(file.of(18), Some("__ukl_shortcut_pwrite64"));
+        assert_eq!(file.of(44), None);
         shortcuts.add("all").unwrap();
         assert_eq!(shortcuts.of(17), Some("__ukl_shortcut_pread64"));
         assert_eq!(shortcuts.of(39), None);

@@ -28,6 +28,7 @@ pub use completion::run_to_completion;
 pub use shortcuts::EpollEvent;
 pub use shortcuts::epoll_wait;
 pub use shortcuts::pread;
+pub use shortcuts::pwrite;
 pub use shortcuts::read;
 pub use shortcuts::recv;
 pub use shortcuts::send;

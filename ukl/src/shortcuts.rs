@@ -34,6 +34,7 @@ shortcuts! {
     "0" "__ukl_shortcut_read",
     "1" "__ukl_shortcut_write",
     "17" "__ukl_shortcut_pread64",
+    "18" "__ukl_shortcut_pwrite64",
     "44" "__ukl_shortcut_sendto",
     "45" "__ukl_shortcut_recvfrom",
     "232" "__ukl_shortcut_epoll_wait",
@@ -43,6 +44,7 @@ unsafe extern "C" {
     fn __ukl_shortcut_read(fd: c_long, buf: *mut u8, len: c_long) -> c_long;
     fn __ukl_shortcut_write(fd: c_long, buf: *const u8, len: c_long) -> c_long;
     fn __ukl_shortcut_pread64(fd: c_long, buf: *mut u8, len: c_long, pos: c_long) -> c_long;
+    fn __ukl_shortcut_pwrite64(fd: c_long, buf: *const u8, len: c_long, pos: c_long) -> c_long;
     fn __ukl_shortcut_sendto(
         fd: c_long,
         buf: *const u8,
@@ -116,6 +118,13 @@ pub fn pread(fd: RawFd, buf: &mut [u8], position: u64) -> io::Result<usize> {
     result(unsafe { __ukl_shortcut_pread64(fd.into(), at, len, position as c_long) })
 }
 
+/// pwrite(2).
+pub fn pwrite(fd: RawFd, buf: &[u8], position: u64) -> io::Result<usize> {
+    let (at, len) = (buf.as_ptr(), buf.len() as c_long);
+    // SAFETY: as above.
+    result(unsafe { __ukl_shortcut_pwrite64(fd.into(), at, len, position as c_long) })
+}
+
 /// epoll_wait(2); a timeout in milliseconds, less than none for ever.
 pub fn epoll_wait(fd: RawFd, events: &mut [EpollEvent], timeout: c_int) -> io::Result<usize> {
     let (at, max) = (events.as_mut_ptr(), events.len().min(c_int::MAX as usize));
@@ -148,6 +157,9 @@ mod tests {
         let mut buffer = [0; 3];
         assert_eq!(pread(file.as_raw_fd(), &mut buffer, 1).unwrap(), 3);
         assert_eq!(&buffer, b"ELF");
+        // It is open for reading.
+        let error = pwrite(file.as_raw_fd(), &buffer, 1).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(9));
     }
 
     #[test]
