@@ -201,8 +201,8 @@ impl Plan {
         // when a busy host has not delivered it by then.
         let mut cmdline = String::from("console=ttyS0 panic=-1 no_timer_check");
         if accel != Accel::Kvm {
-            // On a busy host the kernel takes an emulated time stamp counter for unstable, and
-            // patches its own code for another clock while all CPUs run: see docs/bugs.md, int3.
+            // On a busy host the kernel may take an emulated time stamp counter for unstable, and
+            // would patch its own code for another clock while all CPUs run: docs/bugs.md, int3.
             cmdline += " tsc=nowatchdog";
         }
         if args.machine == Machine::Microvm {
