@@ -6,7 +6,7 @@ use std::path::Path;
 
 use object::Endianness;
 use object::read::elf::ElfFile64;
-use object::{Object as _, ObjectSymbol as _};
+use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 use symbol_rewriter::Input;
 
 use crate::error::At;
@@ -16,7 +16,7 @@ use crate::error::Result;
 /// A system call whose kernel function takes its arguments in registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
-    /// The address of the function.
+    /// The address of the function, behind the jumps to it.
     pub function: u64,
     /// How many arguments it has.
     pub arguments: usize,
@@ -99,7 +99,7 @@ impl Kernel {
             // The configuration may lack it.
             if let Ok(function) = find(name) {
                 let call = Call {
-                    function,
+                    function: behind_jumps(&file, function),
                     arguments,
                 };
                 calls.insert(number, call);
@@ -129,6 +129,25 @@ impl Kernel {
         }
         self.calls.get(&number).copied()
     }
+}
+
+/// Where a function really begins: most of the kernel's functions for a system call are no more
+/// than a jump to another one.
+fn behind_jumps(vmlinux: &ElfFile64<'_, Endianness>, function: u64) -> u64 {
+    let mut place = function;
+    for _ in 0..4 {
+        let code = vmlinux
+            .segments()
+            .find_map(|segment| segment.data_range(place, 5).ok().flatten());
+        let Some([0xe9, distance @ ..]) = code else {
+            break;
+        };
+        let Ok(distance) = distance.try_into().map(i32::from_le_bytes) else {
+            break;
+        };
+        place = (place + 5).wrapping_add_signed(distance.into());
+    }
+    place
 }
 
 const NAMES: [&str; 7] = [

@@ -195,12 +195,12 @@ fn the_program_is_marked_for_ring_0() {
     assert_eq!(flags("hello.ring0"), 0x554b_4c30u32.to_le_bytes());
     assert_eq!(flags("hello.ring3"), [0; 4]);
     bench.same("hello");
-    // Stubs call the kernel's function and jump to its entries.
+    // Stubs call the kernel's function, behind the jump to it, and jump to its entries.
     let dump = stdout(&bench.ok("objdump", "-d --no-show-raw-insn hello.ring0"));
     let stub = dump.split("<__ukl_call_1_00>:").nth(2).unwrap();
     let stub = stub.split(">:").next().unwrap();
     for (instruction, target) in [
-        ("call", "ffffffff81234590"),
+        ("call", "ffffffff81300100"),
         ("jmp", "ffffffff81234560"),
         ("jmp", "ffffffff81234580"),
     ] {
