@@ -411,65 +411,62 @@ fn build(
     }
     // As the program will be called, not as cargo calls it meanwhile.
     let name = guest_name(place.uplifted.unwrap_or(output));
-    let mut kept = None;
-    if !own.debug
-        && let Some(stripped) = debug::strip(&program)
-    {
-        let whole = mem::replace(&mut program, stripped);
-        let (stripped, name) = (program.clone(), name.clone());
-        // It takes as long as the image, which is made meanwhile.
-        kept = Some(thread::spawn(move || {
-            debug::remember(&stripped, &whole, &name);
-        }));
-    }
-    explain.phase(
-        "program",
-        format_args!(
-            "{} bytes, {} slots",
-            program.len(),
-            slots.iter().map(|table| table.count).sum::<u64>()
-        ),
-    );
-
-    if interrupt::caught().is_some() {
-        return Ok(());
-    }
-    if let Some(wanted) = &own.program {
-        let path = wanted.path(output, own::RING0);
-        place.write(&path, &program, own::RING0, 0o755)?;
-    }
-    if let Some(wanted) = &own.ring3 {
-        let path = wanted.path(output, own::RING3);
-        let ring3 = elf::ring3(&program, &slots)?;
-        place.write(&path, &ring3, own::RING3, 0o755)?;
-    }
-    if let (Some(image), Some(base), Some(init)) = (image, archive.base, init) {
-        let spec = ImageSpec {
-            init,
-            program,
-            name,
-            slots,
-            code,
-            add: own.add.clone(),
-            cmdline: own.cmdline.clone(),
-            policy: own.policy.clone(),
-        };
-        let made = base.and_then(|base| base.image(&spec));
-        let made = made.map_err(|source| Error::Image {
-            output: output.to_owned(),
-            source,
-        })?;
-        place.write(image, &made, mode::SUFFIX, 0o644)?;
-        match place.passing {
-            true => registry::keep(output, image),
-            false => registry::remember(output, image),
+    let whole = match own.debug {
+        true => None,
+        false => debug::strip(&program).map(|stripped| mem::replace(&mut program, stripped)),
+    };
+    // Which takes as long as the image does, and ends whatever comes of that.
+    thread::scope(|scope| {
+        if let Some(whole) = whole {
+            let (stripped, name) = (program.clone(), name.clone());
+            scope.spawn(move || debug::remember(&stripped, &whole, &name));
         }
-        explain.phase("image", format_args!("{} bytes", made.len()));
-    }
-    if let Some(kept) = kept {
-        kept.join().unwrap_or_else(|why| resume_unwind(why));
-    }
-    Ok(())
+        explain.phase(
+            "program",
+            format_args!(
+                "{} bytes, {} slots",
+                program.len(),
+                slots.iter().map(|table| table.count).sum::<u64>()
+            ),
+        );
+
+        if interrupt::caught().is_some() {
+            return Ok(());
+        }
+        if let Some(wanted) = &own.program {
+            let path = wanted.path(output, own::RING0);
+            place.write(&path, &program, own::RING0, 0o755)?;
+        }
+        if let Some(wanted) = &own.ring3 {
+            let path = wanted.path(output, own::RING3);
+            let ring3 = elf::ring3(&program, &slots)?;
+            place.write(&path, &ring3, own::RING3, 0o755)?;
+        }
+        if let (Some(image), Some(base), Some(init)) = (image, archive.base, init) {
+            let spec = ImageSpec {
+                init,
+                program,
+                name,
+                slots,
+                code,
+                add: own.add.clone(),
+                cmdline: own.cmdline.clone(),
+                policy: own.policy.clone(),
+            };
+            let made = base.and_then(|base| base.image(&spec));
+            let made = made.map_err(|source| Error::Image {
+                output: output.to_owned(),
+                source,
+            })?;
+            place.write(image, &made, mode::SUFFIX, 0o644)?;
+            match place.passing {
+                true => registry::keep(output, image),
+                false => registry::remember(output, image),
+            }
+            explain.phase("image", format_args!("{} bytes", made.len()));
+        }
+        Ok(())
+    })
 }
 
 /// For what only this link needs.
