@@ -8,6 +8,11 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/ukl
 work=$cache/kernel/work
 tarball=${KERNEL_TARBALL:-/usr/src/linux-source-6.12.tar.xz}
 jobs=${JOBS:-$(nproc)}
+# The names of the fragments that configure() was given.
+configuration=
+
+# shellcheck source=kernel/progress.sh
+. "$kernel_dir/progress.sh"
 
 die() {
 	echo "kernel: error: $*" >&2
@@ -44,7 +49,7 @@ pristine() {
 	local dir
 	dir=$cache/kernel/source/$(tarball_sum)
 	if [ ! -d "$dir" ]; then
-		say "unpacking $tarball"
+		say "unpacking $tarball; this takes about a minute"
 		rm -rf "$dir.new"
 		mkdir -p "$dir.new"
 		tar -xf "$tarball" -C "$dir.new" --strip-components=1
@@ -68,6 +73,7 @@ lock_work() {
 lay_source() {
 	local from log=$work/patch.log p
 	from=$(pristine)
+	say "preparing the source with $# patches"
 	rm -rf "$work/linux"
 	# Links are enough: patch writes a new file, and builds go elsewhere.
 	cp -al "$from" "$work/linux"
@@ -110,6 +116,8 @@ has_ukl() {
 # Configure $work/build from the named fragments on top of allnoconfig, and see
 # that nothing of them was lost.
 configure() {
+	configuration=$(basename -s .config -a "$@" | paste -sd+)
+	say "configuring: $configuration"
 	rm -rf "$work/build"
 	mkdir -p "$work/build"
 	cat "$@" >"$work/build/fragment"
@@ -146,9 +154,17 @@ check_config() {
 
 # make TARGETS with the log kept; the end of it is shown on failure.
 build_targets() {
-	local log=$work/build.log
-	kmake "$@" >"$log" 2>&1 || {
+	local log=$work/build.log status=0 reporter
+	# The report ends when descriptor 8 is closed, however this script ends.
+	# It must not hold the lock on the work tree (9), and make not the report.
+	exec 8> >(report_progress "$work/build" "$(expected_objects "$configuration")" 9>&-)
+	reporter=$!
+	kmake "$@" >"$log" 2>&1 8>&- || status=$?
+	exec 8>&-
+	wait "$reporter" || true
+	[ $status = 0 ] || {
 		tail -n 40 "$log" >&2
 		die "the build failed; all of its output is in $log"
 	}
+	check_expected "$configuration" "$work/build"
 }

@@ -1,6 +1,7 @@
 //! What the README says to type first: `make run`, `make install`, `KERNEL_TARBALL=`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
             ("run", run),
             ("install", install),
             ("no_tarball", no_tarball),
+            ("kernel_progress", kernel_progress),
         ],
     )
 }
@@ -157,5 +159,74 @@ fn no_tarball(_: &Tools) -> Result<()> {
         "{said}"
     );
     ensure!(fs::read_link(&kernel)? == before);
+    Ok(())
+}
+
+/// A kernel build reports how far it is: in lines, and on a terminal in one line that is rewritten.
+/// A `make` that only creates object files stands in for Kbuild. It goes on when the report has
+/// come, so that the test depends on no clock.
+fn kernel_progress(tools: &Tools) -> Result<()> {
+    const MAKE: &str = r#"#!/bin/bash
+        set -eu
+        mkdir -p "$XDG_CACHE_HOME/ukl/kernel/work/build"
+        cd "$XDG_CACHE_HOME/ukl/kernel/work/build"
+        objects() { seq "$1" | sed 's/$/.o/' | xargs touch; }
+        reported() { until grep -aqF "$1" "$LOG"; do sleep 0.1; done; }
+        objects 1234
+        reported 'kernel: 1,234 of about 2,900 files compiled (42 %)'
+        objects 3100
+        reported 'kernel: 3,100 of about 2,900 files compiled (99 %)'
+        touch vmlinux.o
+        reported 'kernel: 3,101 files compiled, linking'
+    "#;
+    const BUILD: &str = r#"
+        set -eu
+        . "$KERNEL/lib.sh"
+        lock_work
+        configuration=sample
+        build_targets bzImage
+    "#;
+    let dir = scratch(tools, "kernel-progress")?;
+    fs::create_dir_all(dir.join("kernel/config"))?;
+    fs::create_dir(dir.join("bin"))?;
+    for name in ["lib.sh", "progress.sh"] {
+        let from = tools::workspace().join("kernel").join(name);
+        fs::copy(from, dir.join("kernel").join(name))?;
+    }
+    fs::write(dir.join("kernel/config/objects"), "sample 2900\n")?;
+    fs::write(dir.join("build"), BUILD)?;
+    let make = dir.join("bin/make");
+    fs::write(&make, MAKE)?;
+    fs::set_permissions(&make, fs::Permissions::from_mode(0o755))?;
+
+    for (terminal, command) in [
+        (false, "bash build 2>\"$LOG\""),
+        (true, "script -qefc 'bash build' \"$LOG\""),
+    ] {
+        let log = dir.join("log");
+        fs::write(&log, "")?;
+        let _ = fs::remove_dir_all(dir.join("cache"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        process::check(
+            Command::new("sh")
+                .args(["-c", command])
+                .current_dir(&dir)
+                .env("PATH", format!("{}:{path}", dir.join("bin").display()))
+                .env("XDG_CACHE_HOME", dir.join("cache"))
+                .env("KERNEL", dir.join("kernel"))
+                .env("KERNEL_PROGRESS", "1")
+                .env("LOG", &log),
+            patient(LIMIT),
+        )?;
+        let said = fs::read_to_string(&log)?;
+        ensure!(!said.contains("100 %"), "{said}");
+        ensure!(
+            said.contains("kernel: compiled 3101 files: record `sample 3101`"),
+            "{said}"
+        );
+        let rewritten = said.contains("\rkernel: 1,234 of about 2,900 files compiled (42 %)\x1b[K");
+        ensure!(rewritten == terminal, "{said:?}");
+    }
+    fs::remove_dir_all(&dir)?;
     Ok(())
 }
