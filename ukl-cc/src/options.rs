@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use ukl_ld::own::WITH_VALUE;
+use ukl_ld::args::ukl_options::WITH_VALUE;
 
 use crate::error::Error;
 

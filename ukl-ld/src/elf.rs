@@ -17,9 +17,9 @@ use object::{Endianness, elf};
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::slot;
-use crate::slot::Table;
-use crate::stubs;
+use crate::thunk::code;
+use crate::thunk::code::Table;
+use crate::thunk::table;
 
 /// The mark of a program that starts at ring 0: "UKL0".
 pub const RING0: u32 = 0x554b_4c30;
@@ -206,7 +206,7 @@ pub fn slots_of(program: &[u8], section: &str, ring3: usize) -> Result<Option<Ta
     let section = file.section_by_name(section);
     let table = section.and_then(|section| {
         let (file_offset, size) = section.file_range()?;
-        let count = size / slot::SIZE as u64;
+        let count = size / code::SIZE as u64;
         Some(Table {
             file_offset,
             count,
@@ -220,12 +220,12 @@ fn stub_table(program: &[u8]) -> Result<Option<Table>> {
     let wrong = |error: object::Error| Error::Program(error.to_string());
     let file = ElfFile64::<Endianness>::parse(program).map_err(wrong)?;
     let mut symbols = file.symbols();
-    let end = symbols.find(|symbol| symbol.name() == Ok(stubs::END));
+    let end = symbols.find(|symbol| symbol.name() == Ok(table::END));
     // Without a single system call, --gc-sections drops the stubs.
-    let (Some((file_offset, start)), Some(end)) = (place_of(program, stubs::START)?, end) else {
+    let (Some((file_offset, start)), Some(end)) = (place_of(program, table::START)?, end) else {
         return Ok(None);
     };
-    let count = end.address().saturating_sub(start) / slot::SIZE as u64;
+    let count = end.address().saturating_sub(start) / code::SIZE as u64;
     let table = Table {
         file_offset,
         count,

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use crate::args::Args;
 use crate::args::table::Role;
-use crate::own;
-use crate::own::Own;
+use crate::args::ukl_options;
+use crate::args::ukl_options::UklOptions;
 
 /// What a link makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub const SUFFIX: &str = ".ukl";
 
 /// Where the image of an output goes by default.
 pub fn beside(output: &Path) -> PathBuf {
-    own::beside(output, SUFFIX)
+    ukl_options::beside(output, SUFFIX)
 }
 
 /// The name under which cargo puts the output into place after the link: `target/debug/x` for
@@ -86,7 +86,7 @@ pub fn uplifted(args: &Args, around: &Surroundings) -> Option<PathBuf> {
 }
 
 /// Decides.
-pub fn decide(args: &Args, own: &Own, around: &Surroundings) -> Mode {
+pub fn decide(args: &Args, own: &UklOptions, around: &Surroundings) -> Mode {
     if let Some(why) = never(args) {
         return Mode::Host(why);
     }
@@ -303,7 +303,7 @@ mod tests {
         };
         decide(
             &Args::parse(words.iter().map(OsString::from)),
-            &Own::default(),
+            &UklOptions::default(),
             &around,
         )
     }
@@ -410,7 +410,7 @@ mod tests {
         };
         let args = Args::parse(["x.o".into()]);
         assert!(matches!(
-            decide(&args, &Own::default(), &around),
+            decide(&args, &UklOptions::default(), &around),
             Mode::Host(_)
         ));
     }
@@ -458,12 +458,12 @@ mod tests {
         };
         let args = Args::parse(["-oconftest", "x.o"].map(OsString::from));
         assert_eq!(
-            decide(&args, &Own::default(), &around("1")),
+            decide(&args, &UklOptions::default(), &around("1")),
             image("conftest.ukl")
         );
         let args = Args::parse(["-oprog", "x.o"].map(OsString::from));
         assert!(matches!(
-            decide(&args, &Own::default(), &around("0")),
+            decide(&args, &UklOptions::default(), &around("0")),
             Mode::Host(_)
         ));
     }
@@ -476,7 +476,7 @@ mod tests {
         };
         let args = Args::parse(["-shared", "x.o"].map(OsString::from));
         assert!(matches!(
-            decide(&args, &Own::default(), &around),
+            decide(&args, &UklOptions::default(), &around),
             Mode::Host(_)
         ));
     }

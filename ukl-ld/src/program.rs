@@ -20,12 +20,12 @@ use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::args_or_file;
-use crate::kernel_calls::Calls;
+use crate::kernel_module::calls::Calls;
 use crate::messages;
 use crate::rewrite::Linked;
 use crate::rewrite::Rewritten;
 use crate::script;
-use crate::stubs::Stubs;
+use crate::thunk::table::Stubs;
 
 /// What the link is made of.
 pub struct Program<'p> {

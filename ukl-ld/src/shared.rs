@@ -49,7 +49,7 @@ pub fn remember(args: &Args, output: &Path) {
         let dir = cache::directory("shared")?;
         let here = std::env::current_dir().ok()?.into_os_string();
         let mut words = vec![here];
-        for arg in args.list.iter().filter(|arg| !arg.is_own()) {
+        for arg in args.list.iter().filter(|arg| !arg.is_ukl()) {
             match &arg.kind {
                 Kind::Input(path) if will_go(Path::new(path)) => {
                     // rustc reads this one, and nobody else.

@@ -22,7 +22,7 @@ use symbol_rewriter::Input;
 use super::ImageError;
 use super::memory;
 use super::vmlinux::Payload;
-use crate::objects;
+use crate::elf_writer;
 
 /// What `lz4 -l` begins with.
 const LZ4_LEGACY_MAGIC: u32 = 0x184c_2102;
@@ -288,7 +288,7 @@ impl Compressed {
 /// into its place behind the link, which need not carry it along.
 fn piggy(input_len: usize, output_len: usize) -> Result<Vec<u8>, ImageError> {
     let (input_len, output_len) = (input_len as u64, output_len as u64);
-    let mut object = objects::new();
+    let mut object = elf_writer::new();
     let read_only = object::SectionKind::ReadOnlyData;
     let empty = object::SectionKind::UninitializedData;
     let payload = object.add_section(Vec::new(), PAYLOAD.as_bytes().to_vec(), empty);

@@ -20,10 +20,10 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::kernel_calls::Bound;
-use crate::kernel_code;
-use crate::slot;
-use crate::slot::Table;
+use crate::kernel_module::calls::Bound;
+use crate::kernel_module::link;
+use crate::thunk::code;
+use crate::thunk::code::Table;
 
 /// All that goes into one image, but for the kernel.
 #[derive(Debug, Clone)]
@@ -187,7 +187,7 @@ fn guest_files(spec: &ImageSpec) -> Result<cpio::Tree<'_>, ImageError> {
     tree.file("init", 0o755, init);
     tree.file(format!("ukl/{name}"), 0o755, spec.program.as_slice());
     if let Some((module, _)) = &spec.code {
-        tree.file(kernel_code::GUEST_PATH, 0o644, module.as_slice());
+        tree.file(link::GUEST_PATH, 0o644, module.as_slice());
     }
     tree.file("ukl/image.conf", 0o644, image_conf(spec));
     Ok(tree)
@@ -198,11 +198,11 @@ fn image_conf(spec: &ImageSpec) -> Vec<u8> {
     let mut conf = format!("program=/ukl/{}\n", spec.name);
     for table in &spec.slots {
         let (first, count, ring3) = (table.file_offset, table.count, table.ring3);
-        let (stride, entry) = (slot::SIZE, slot::ENTRY);
+        let (stride, entry) = (code::SIZE, code::ENTRY);
         conf += &format!("slots={first},{count},{stride},{ring3},{entry}\n");
     }
     if let Some((_, bindings)) = &spec.code {
-        conf += &format!("kernel-code=/{}\n", kernel_code::GUEST_PATH);
+        conf += &format!("kernel-code=/{}\n", link::GUEST_PATH);
         for bound in bindings {
             let (section, offset) = &bound.function;
             let (operand, next) = (bound.operand, bound.next);
@@ -265,7 +265,7 @@ mod tests {
         spec.slots = vec![Table {
             file_offset: 128,
             count: 1,
-            ring3: slot::CODE_RING3,
+            ring3: code::CODE_RING3,
         }];
         let bound = Bound {
             operand: 172,

@@ -12,9 +12,9 @@ use object::write::SymbolSection;
 use object::{SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
 use crate::elf;
+use crate::elf_writer;
 use crate::error::Error;
 use crate::error::Result;
-use crate::objects;
 
 /// What rustc calls with an allocation, and what std has for it unless the program brings along an
 /// allocator of its own. A program has a few jumps of rustc's making between the two, but for one
@@ -51,7 +51,7 @@ pub(super) fn standard(shared: &Path) -> Option<Vec<PathBuf>> {
 
 /// Makes the jumps that the program has no need of as long as std is shared.
 pub(super) fn allocator(shared: &Path) -> Result<Vec<u8>> {
-    let mut object = objects::new();
+    let mut object = elf_writer::new();
     let text = object.add_section(vec![], b".text.rust_alloc".to_vec(), SectionKind::Text);
     let symbol = |name: String, value, section| Symbol {
         name: name.into_bytes(),
@@ -91,7 +91,7 @@ pub(super) fn allocator(shared: &Path) -> Result<Vec<u8>> {
         };
         object.add_relocation(text, jump).map_err(malformed)?;
     }
-    objects::finish(object).map_err(malformed)
+    elf_writer::finish(object).map_err(malformed)
 }
 
 /// What the jump of this name goes to. Names may be mangled, which puts their length in front.

@@ -133,7 +133,11 @@ fn help_of_our_own_options_alone() {
     // What takes no value is not in a list of its own.
     let flags = ["debug", "explain", "help", "keep-temps", "no-image"];
     let more = ["program", "ring3"];
-    for name in ukl_ld::own::WITH_VALUE.iter().chain(&flags).chain(&more) {
+    for name in ukl_ld::args::ukl_options::WITH_VALUE
+        .iter()
+        .chain(&flags)
+        .chain(&more)
+    {
         assert!(text.contains(&format!("  --ukl-{name}")), "{name}: {text}");
     }
     // It is behind the options of ld, too.

@@ -2,7 +2,7 @@
 //!
 //! They are found among the inputs by a section that marks them, and taken out: the host link, and
 //! the image's link of the program, get an object in their place that says, when it is called,
-//! where such code runs ([`crate::host_calls`]). For the image they become one module of the
+//! where such code runs ([`crate::kernel_module::placeholder`]). For the image they become one module of the
 //! kernel, which init loads before it starts the program. Modules are what the kernel knows how to
 //! take in: alternatives, jump labels, static calls, exception tables, unwinding, symbols. It binds
 //! exported symbols only, so every symbol that the module leaves open becomes an absolute one here,
@@ -33,8 +33,8 @@ use crate::args::Kind;
 use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
-use crate::host_calls;
-use crate::kernel_symbols;
+use crate::kernel::symbols;
+use crate::kernel_module::placeholder;
 
 /// The section that marks an object of kernel code.
 const MARK: &[u8] = b".ukl.kernel_code";
@@ -112,7 +112,7 @@ impl KernelCode {
             functions.extend(functions_of(path)?);
         }
         let host = temp.path().join("kernel-code.o");
-        fs::write(&host, host_calls::make(&functions)?).at(&host)?;
+        fs::write(&host, placeholder::make(&functions)?).at(&host)?;
 
         let is_taken =
             |kind: &Kind| matches!(kind, Kind::Input(path) if taken.contains(Path::new(path)));
@@ -250,7 +250,7 @@ fn bind(module: &mut [u8], vmlinux: &Path) -> Result<()> {
         }
     }
     let names: BTreeSet<&str> = open.iter().map(|(name, ..)| name.as_str()).collect();
-    let kernel = kernel_symbols::find(vmlinux, &names)?;
+    let kernel = symbols::find(vmlinux, &names)?;
     let mut missing = BTreeSet::new();
     for (name, at, weak) in &open {
         let address = match kernel.get(name.as_str()) {

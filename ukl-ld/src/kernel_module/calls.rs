@@ -6,20 +6,20 @@
 //! distance into each slot ([`Binding`]).
 //!
 //! In front of a slot's code stands what init puts over its beginning at ring 3: a jump to what
-//! says that there is no kernel to call ([`crate::host_calls`]).
+//! says that there is no kernel to call ([`crate::kernel_module::placeholder`]).
 
 use symbol_rewriter::Options;
 
 use crate::elf;
 use crate::error::Result;
-use crate::host_calls;
 use crate::kernel::Kernel;
-use crate::kernel_code::Module;
-use crate::shortcuts;
-use crate::slot;
-use crate::slot::Slot;
-use crate::slot::Table;
-use crate::slots;
+use crate::kernel_module::link::Module;
+use crate::kernel_module::placeholder;
+use crate::kernel_module::shortcuts;
+use crate::thunk::code;
+use crate::thunk::code::Slot;
+use crate::thunk::code::Table;
+use crate::thunk::object;
 
 /// The symbol before the first slot.
 pub const START: &str = "__ukl_kernel_calls";
@@ -95,7 +95,7 @@ impl Calls {
         let table = first.map(|(file_offset, _)| Table {
             file_offset,
             count,
-            ring3: slot::CODE_RING3,
+            ring3: code::CODE_RING3,
         });
         Ok(Some((table, bindings)).filter(|(_, bindings)| !bindings.is_empty()))
     }
@@ -103,7 +103,7 @@ impl Calls {
 
 /// Makes a slot for each function of the module.
 pub fn make(module: &Module, kernel: &Kernel, options: &Options) -> Result<Calls> {
-    let mut slots = slots::Slots::new(".text.unlikely.ukl_kernel_calls");
+    let mut slots = object::Slots::new(".text.unlikely.ukl_kernel_calls");
     slots.label(START);
     let mut bindings = Vec::new();
     for (function, place) in &module.functions {
@@ -116,9 +116,9 @@ pub fn make(module: &Module, kernel: &Kernel, options: &Options) -> Result<Calls
             Some((number, call.arguments))
         });
         let offset = slots.add(&Slot::kernel_code(call, None, kernel), &name)?;
-        slots.at_ring3(offset, &host_calls::name(function))?;
+        slots.at_ring3(offset, &placeholder::name(function))?;
         bindings.push(Binding {
-            operand: (START, offset + slot::CALL as u64),
+            operand: (START, offset + code::CALL as u64),
             function: place.clone(),
         });
     }

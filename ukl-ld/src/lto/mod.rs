@@ -33,7 +33,7 @@ use crate::inputs::content::is_startup_part;
 use crate::program::Program;
 use crate::rewrite::Linked;
 use crate::rewrite::Rewritten;
-use crate::stubs::Stubs;
+use crate::thunk::table::Stubs;
 use crate::tools;
 use crate::tools::Tools;
 

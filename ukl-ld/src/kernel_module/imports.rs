@@ -3,7 +3,7 @@
 //! It is a link that fails that gets here. What the inputs leave undefined and the kernel has, goes
 //! into two archives with a member a name, which stand behind everything else on the command line,
 //! so that only what nobody else defines is taken from them. The host link gets functions that say
-//! where they would run ([`crate::host_calls`]), and variables with nothing in them; the image's
+//! where they would run ([`crate::kernel_module::placeholder`]), and variables with nothing in them; the image's
 //! link of the program gets slots that call the kernel ([`Slot::kernel_code`]), and the variables'
 //! addresses.
 
@@ -31,15 +31,15 @@ use symbol_rewriter::Input;
 use symbol_rewriter::Options;
 
 use crate::args::Args;
+use crate::elf_writer;
 use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
-use crate::host_calls;
 use crate::kernel::Kernel;
-use crate::kernel_symbols;
-use crate::objects;
-use crate::slot::Slot;
-use crate::slots::Slots;
+use crate::kernel::symbols;
+use crate::kernel_module::placeholder;
+use crate::thunk::code::Slot;
+use crate::thunk::object::Slots;
 
 /// The section of the slots.
 pub const SECTION: &str = "ukl_routines";
@@ -57,7 +57,7 @@ const NOPROF: &str = "_noprof";
 /// The kernel's functions and variables that a program may take.
 #[derive(Debug)]
 pub struct Routines {
-    found: BTreeMap<String, kernel_symbols::Symbol>,
+    found: BTreeMap<String, symbols::Symbol>,
 }
 
 impl Routines {
@@ -81,7 +81,7 @@ impl Routines {
             .collect();
         let both = wanted.iter().map(|name| name.as_str());
         let both = both.chain(called.iter().map(String::as_str)).collect();
-        let mut known = kernel_symbols::find(&kernel.join("vmlinux"), &both)?;
+        let mut known = symbols::find(&kernel.join("vmlinux"), &both)?;
         let mut found = BTreeMap::new();
         for (name, called) in wanted.iter().zip(&called) {
             let symbol = known
@@ -110,7 +110,7 @@ impl Routines {
             .found
             .iter()
             .map(|(name, symbol)| match symbol.function {
-                true => host_calls::make(&BTreeSet::from([name.clone()])),
+                true => placeholder::make(&BTreeSet::from([name.clone()])),
                 false => nothing(name, symbol.size.max(8)),
             });
         archive(&dir.join("libkernel-host.a"), members)
@@ -127,7 +127,7 @@ impl Routines {
             .found
             .iter()
             .filter(|(_, symbol)| symbol.function)
-            .map(|(name, _)| host_calls::make(&BTreeSet::from([name.clone()])));
+            .map(|(name, _)| placeholder::make(&BTreeSet::from([name.clone()])));
         let members = self.found.iter().map(|(name, symbol)| {
             let prefixed = symbol_rewriter::prefixed(name.as_bytes(), options);
             match symbol.function {
@@ -145,7 +145,7 @@ impl Routines {
 /// What ends the frames for unwinding: crtend.o does no more, with slots behind it. A C library that
 /// goes from frame to frame would not find the end.
 fn end_of_frames(dir: &Path) -> Result<PathBuf> {
-    let mut object = objects::new();
+    let mut object = elf_writer::new();
     let frames = object.add_section(vec![], b".eh_frame".to_vec(), SectionKind::ReadOnlyData);
     object.append_section_data(frames, &[0; 4], 4);
     let path = dir.join("end-of-frames.o");
@@ -209,12 +209,12 @@ fn with_symbol(
 }
 
 fn written(object: Object<'_>) -> Result<Vec<u8>> {
-    objects::finish(object).map_err(|error| Error::KernelCode(error.to_string()))
+    elf_writer::finish(object).map_err(|error| Error::KernelCode(error.to_string()))
 }
 
 /// A variable where there is no kernel.
 fn nothing(name: &str, size: u64) -> Result<Vec<u8>> {
-    let mut object = objects::new();
+    let mut object = elf_writer::new();
     let section = object.add_section(vec![], b".bss".to_vec(), SectionKind::UninitializedData);
     let at = object.append_section_bss(section, size, 16);
     let place = (SymbolSection::Section(section), at, size);
@@ -223,7 +223,11 @@ fn nothing(name: &str, size: u64) -> Result<Vec<u8>> {
 
 /// A variable of the kernel.
 fn variable(name: &[u8], address: u64) -> Result<Vec<u8>> {
-    with_symbol(objects::new(), name, (SymbolSection::Absolute, address, 0))
+    with_symbol(
+        elf_writer::new(),
+        name,
+        (SymbolSection::Absolute, address, 0),
+    )
 }
 
 /// A slot for a function of the kernel.
@@ -231,7 +235,7 @@ fn routine(name: &str, prefixed: &[u8], address: u64, kernel: &Kernel) -> Result
     let mut slots = Slots::new(SECTION);
     let slot = Slot::kernel_code(None, Some(address), kernel);
     let offset = slots.add(&slot, prefixed)?;
-    slots.at_ring3(offset, &host_calls::name(name))?;
+    slots.at_ring3(offset, &placeholder::name(name))?;
     slots.finish()
 }
 
@@ -269,7 +273,7 @@ mod tests {
     #[test]
     fn an_archive_has_a_member_a_name() {
         let dir = tempfile::tempdir().unwrap();
-        let symbol = |function| kernel_symbols::Symbol {
+        let symbol = |function| symbols::Symbol {
             address: 0xffff_ffff_8100_0000,
             size: 8,
             function,

@@ -1,5 +1,7 @@
 //! What a link needs to know of the kernel: where its functions and variables are.
 
+pub mod symbols;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;

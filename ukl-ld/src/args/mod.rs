@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 pub mod response;
 pub mod table;
+pub mod ukl_options;
 
-use crate::own;
 use table::OPTIONS;
 use table::Opt;
 use table::Role;
@@ -43,7 +43,7 @@ pub enum Kind {
         value: Option<OsString>,
     },
     /// An option of our own: `--ukl-NAME[=VALUE]`.
-    Own {
+    Ukl {
         /// The name behind `--ukl-`.
         name: String,
         /// The value behind `=`.
@@ -63,8 +63,8 @@ impl Arg {
     }
 
     /// Whether this is an option of our own.
-    pub fn is_own(&self) -> bool {
-        matches!(self.kind, Kind::Own { .. })
+    pub fn is_ukl(&self) -> bool {
+        matches!(self.kind, Kind::Ukl { .. })
     }
 
     /// The value, if this is an option that has one.
@@ -142,7 +142,7 @@ impl Args {
     pub fn host_words(&self) -> Vec<OsString> {
         self.list
             .iter()
-            .filter(|arg| !arg.is_own())
+            .filter(|arg| !arg.is_ukl())
             .flat_map(|arg| arg.words.iter().cloned())
             .collect()
     }
@@ -163,8 +163,8 @@ impl Args {
     }
 
     /// Whether any option of our own is there.
-    pub fn has_own(&self) -> bool {
-        self.list.iter().any(Arg::is_own)
+    pub fn has_ukl(&self) -> bool {
+        self.list.iter().any(Arg::is_ukl)
     }
 }
 
@@ -193,12 +193,12 @@ fn parse_one(word: OsString, rest: &mut impl Iterator<Item = OsString>, list: &m
         let name = String::from_utf8_lossy(name).into_owned();
         let mut words = vec![word];
         let mut value = joined;
-        if value.is_none() && own::WITH_VALUE.contains(&name.as_str()) {
+        if value.is_none() && ukl_options::WITH_VALUE.contains(&name.as_str()) {
             value = rest.next();
             words.extend(value.clone());
         }
         return list.push(Arg {
-            kind: Kind::Own { name, value },
+            kind: Kind::Ukl { name, value },
             words,
         });
     }

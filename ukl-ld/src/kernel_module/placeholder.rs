@@ -2,7 +2,7 @@
 //! image's program at ring 3. It says so and stops.
 //!
 //! Each function has two names: its own, weak, which the image's link overrules with a slot
-//! ([`crate::kernel_calls`]), and [`name`], by which the slot gets here at ring 3.
+//! ([`crate::kernel_module::calls`]), and [`name`], by which the slot gets here at ring 3.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +11,9 @@ use object::write::Symbol;
 use object::write::SymbolSection;
 use object::{SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
+use crate::elf_writer;
 use crate::error::Error;
 use crate::error::Result;
-use crate::objects;
 
 /// Writes the message, whose address is in rsi and size in edx, and aborts.
 const STOP: &[u8] = &[
@@ -40,7 +40,7 @@ pub fn name(function: &str) -> String {
 /// Makes the object.
 pub fn make(functions: &BTreeSet<String>) -> Result<Vec<u8>> {
     let malformed = |error: object::write::Error| Error::KernelCode(error.to_string());
-    let mut object = objects::new();
+    let mut object = elf_writer::new();
     let text = object.add_section(
         vec![],
         b".text.unlikely.ukl_host".to_vec(),
@@ -88,7 +88,7 @@ pub fn make(functions: &BTreeSet<String>) -> Result<Vec<u8>> {
             });
         }
     }
-    objects::finish(object).map_err(malformed)
+    elf_writer::finish(object).map_err(malformed)
 }
 
 #[cfg(test)]

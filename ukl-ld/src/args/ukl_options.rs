@@ -11,7 +11,7 @@ use crate::args::Kind;
 use crate::args::response;
 use crate::error::Error;
 use crate::error::Result;
-use crate::shortcuts::Shortcuts;
+use crate::kernel_module::shortcuts::Shortcuts;
 
 /// The options that take a value, and with it the next word if no `=` follows.
 pub const WITH_VALUE: &[&str] = &[
@@ -117,7 +117,7 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// What they say.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Own {
+pub struct UklOptions {
     /// Print what options there are, and do nothing.
     pub help: bool,
     /// Print what is done.
@@ -146,15 +146,15 @@ pub struct Own {
     pub policy: Vec<(&'static str, String)>,
 }
 
-impl Own {
+impl UklOptions {
     /// Takes the options of the command line and of `UKL_FLAGS`, in this order.
-    pub fn collect(args: &Args, flags: Option<&OsStr>) -> Result<Own> {
-        let mut own = Own::default();
+    pub fn collect(args: &Args, flags: Option<&OsStr>) -> Result<UklOptions> {
+        let mut own = UklOptions::default();
         own.take(args)?;
         if let Some(flags) = flags {
             let flags = Args::parse(response::split(flags.as_bytes()));
             for arg in &flags.list {
-                if !matches!(arg.kind, Kind::Own { .. }) {
+                if !matches!(arg.kind, Kind::Ukl { .. }) {
                     let word = arg.words.first().cloned().unwrap_or_default();
                     return Err(Error::Usage(format!(
                         "UKL_FLAGS: `{}' is not an option of ukl-ld (see --help); pass options \
@@ -173,7 +173,7 @@ impl Own {
 
     fn take(&mut self, args: &Args) -> Result<()> {
         for arg in &args.list {
-            let Kind::Own { name, value } = &arg.kind else {
+            let Kind::Ukl { name, value } = &arg.kind else {
                 continue;
             };
             let needed = || {
@@ -310,8 +310,8 @@ fn pair(value: OsString) -> Result<(PathBuf, String)> {
 mod tests {
     use super::*;
 
-    fn own(words: &[&str], flags: Option<&str>) -> Result<Own> {
-        Own::collect(
+    fn own(words: &[&str], flags: Option<&str>) -> Result<UklOptions> {
+        UklOptions::collect(
             &Args::parse(words.iter().map(OsString::from)),
             flags.map(OsStr::new),
         )

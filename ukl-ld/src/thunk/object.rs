@@ -8,13 +8,13 @@ use object::write::SymbolId;
 use object::write::SymbolSection;
 use object::{SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
+use crate::elf_writer;
 use crate::error::Error;
 use crate::error::Result;
-use crate::objects;
-use crate::slot;
-use crate::slot::Slot;
+use crate::thunk::code;
+use crate::thunk::code::Slot;
 
-const SIZE: u64 = slot::SIZE as u64;
+const SIZE: u64 = code::SIZE as u64;
 
 /// The object while slots are added.
 pub struct Slots {
@@ -27,7 +27,7 @@ pub struct Slots {
 impl Slots {
     /// Begins it, with the section's name.
     pub fn new(section: &str) -> Slots {
-        let mut object = objects::new();
+        let mut object = elf_writer::new();
         let text = object.add_section(vec![], section.into(), SectionKind::Text);
         // The kernel knows the place of an instruction by the low bits of its address.
         object.append_section_data(text, &[], SIZE);
@@ -54,7 +54,7 @@ impl Slots {
     pub fn add(&mut self, slot: &Slot, name: &[u8]) -> Result<u64> {
         let offset = self.add_behind(slot)?;
         let here = SymbolSection::Section(self.text);
-        let (kind, entry) = (SymbolKind::Text, slot::ENTRY as u64);
+        let (kind, entry) = (SymbolKind::Text, code::ENTRY as u64);
         let (linkage, local) = (SymbolScope::Linkage, SymbolScope::Compilation);
         self.symbol(name, offset + entry, SIZE - entry, kind, here, linkage);
         self.symbol(name, offset, entry, kind, here, local);
@@ -89,15 +89,15 @@ impl Slots {
     pub fn at_ring3(&mut self, offset: u64, name: &str) -> Result<()> {
         let (kind, open) = (SymbolKind::Text, SymbolSection::Undefined);
         let symbol = self.symbol(name.as_bytes(), 0, 0, kind, open, SymbolScope::Linkage);
-        let operand = offset + slot::CODE_RING3 as u64 + 1;
+        let operand = offset + code::CODE_RING3 as u64 + 1;
         // The jump is relative to where it is put then.
-        let moved = (slot::CODE_RING3 - slot::ENTRY) as i64;
+        let moved = (code::CODE_RING3 - code::ENTRY) as i64;
         self.relocate(self.text, operand, symbol, moved - 4)
     }
 
     /// Ends it.
     pub fn finish(self) -> Result<Vec<u8>> {
-        objects::finish(self.object).map_err(malformed)
+        elf_writer::finish(self.object).map_err(malformed)
     }
 
     fn symbol(
@@ -165,7 +165,7 @@ fn fde(frame: &[u8]) -> Vec<u8> {
     record(&[
         &[0; 4], // the CIE
         &[0; 4], // the slot's address, relocated
-        &(slot::SIZE as u32).to_le_bytes(),
+        &(code::SIZE as u32).to_le_bytes(),
         &[0],
         frame,
     ])

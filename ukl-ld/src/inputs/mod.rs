@@ -208,7 +208,7 @@ impl Resolver<'_> {
                 }
                 _ => {}
             },
-            Kind::Own { .. } | Kind::Unknown => {}
+            Kind::Ukl { .. } | Kind::Unknown => {}
         }
         Ok(())
     }

@@ -7,9 +7,9 @@ use symbol_rewriter::Stub;
 
 use crate::error::Result;
 use crate::kernel::Kernel;
-use crate::slot;
-use crate::slot::Slot;
-use crate::slots::Slots;
+use crate::thunk::code;
+use crate::thunk::code::Slot;
+use crate::thunk::object::Slots;
 
 /// The symbol before the first slot.
 pub const START: &str = "__ukl_stubs_start";
@@ -50,13 +50,13 @@ pub fn make(stubs: &BTreeSet<Stub>, kernel: &Kernel, shared: bool) -> Result<Stu
             Some(call) => {
                 let slot = Slot::shared(number, live, call, kernel);
                 let offset = slots.add(&slot, name.as_bytes())?;
-                calls.push((number, offset + slot::SHARED_CALL as u64));
+                calls.push((number, offset + code::SHARED_CALL as u64));
                 slots.add_behind(&ordinary)?
             }
             None => slots.add(&ordinary, name.as_bytes())?,
         };
         if call.is_some() {
-            calls.push((number, offset + slot::CALL as u64));
+            calls.push((number, offset + code::CALL as u64));
         }
     }
     slots.label(END);

@@ -4,10 +4,10 @@
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::kernel_calls::Calls;
-use crate::kernel_code::Module;
-use crate::stubs;
-use crate::stubs::Stubs;
+use crate::kernel_module::calls::Calls;
+use crate::kernel_module::link::Module;
+use crate::thunk::table;
+use crate::thunk::table::Stubs;
 
 /// The kinds, and which system calls belong to each: the number, and the function's name. Those of
 /// two kinds have one function, which looks what the descriptor is.
@@ -107,7 +107,7 @@ impl Shortcuts {
     pub fn take(&self, stubs: &Stubs, module: &Module, calls: &mut Calls) {
         for &(number, operand) in &stubs.calls {
             if let Some(function) = self.of(number) {
-                calls.redirect(module, (stubs::START, operand), function);
+                calls.redirect(module, (table::START, operand), function);
             }
         }
     }
