@@ -1,0 +1,176 @@
+//! The ring-3 variant of a program.
+//!
+//! A ring-0 program differs from an ordinary one in two respects: the mark in its ELF header, and
+//! its thunks, through which its system calls enter the kernel. The bytes that a thunk executes at
+//! ring 3 stand elsewhere in the same thunk. To make the variant, they are copied to the thunk's
+//! entry.
+
+/// The offset of `e_flags` in a 64-bit ELF header (elf(5)).
+pub const E_FLAGS: usize = 48;
+
+/// The value of `e_flags` that marks a ring-0 program: UKL_EF of `asm/ukl.h`, "UKL0".
+pub const RING0_MARK: u32 = 0x554b_4c30;
+
+/// How many bytes of a thunk differ at ring 3.
+pub const PATCH_SIZE: usize = 8;
+
+/// Consecutive thunks in a program's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThunkTable {
+    /// The offset of the first thunk in the file.
+    pub offset: u64,
+    /// The number of thunks.
+    pub count: u64,
+    /// The distance from one thunk to the next.
+    pub stride: u64,
+    /// The offset, in a thunk, of the bytes for ring 3.
+    pub ring3: u64,
+    /// The offset, in a thunk, of its entry.
+    pub entry: u64,
+}
+
+/// The thunks are not inside the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outside;
+
+impl ThunkTable {
+    /// Reads `OFFSET,COUNT,STRIDE,RING3,ENTRY`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split(',').map(|part| part.parse().ok());
+        let mut next = || numbers.next().flatten();
+        let table = ThunkTable {
+            offset: next()?,
+            count: next()?,
+            stride: next()?,
+            ring3: next()?,
+            entry: next()?,
+        };
+        numbers.next().is_none().then_some(table)
+    }
+
+    /// Writes the bytes for ring 3 to the entry of each thunk.
+    pub fn patch(&self, program: &mut [u8]) -> Result<(), Outside> {
+        let number = |number: u64| usize::try_from(number).map_err(|_| Outside);
+        let (stride, ring3, entry) = (
+            number(self.stride)?,
+            number(self.ring3)?,
+            number(self.entry)?,
+        );
+        // Thunks of no length would be inside the program, however many there are.
+        if stride == 0 && self.count > 0 {
+            return Err(Outside);
+        }
+        let mut at = number(self.offset)?;
+        for _ in 0..self.count {
+            let end = at.checked_add(stride).ok_or(Outside)?;
+            let thunk = program.get_mut(at..end).ok_or(Outside)?;
+            let bytes: [u8; PATCH_SIZE] = *thunk
+                .get(ring3..)
+                .and_then(|rest| rest.first_chunk())
+                .ok_or(Outside)?;
+            *thunk
+                .get_mut(entry..)
+                .and_then(|rest| rest.first_chunk_mut())
+                .ok_or(Outside)? = bytes;
+            at = end;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for ThunkTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ThunkTable {
+            offset,
+            count,
+            stride,
+            ring3,
+            entry,
+        } = self;
+        write!(f, "{offset},{count},{stride},{ring3},{entry}")
+    }
+}
+
+/// Whether these are the first bytes of a program that is marked for ring 0.
+pub fn is_marked(header: &[u8]) -> bool {
+    header.starts_with(b"\x7fELF\x02")
+        && header.get(E_FLAGS..E_FLAGS + 4) == Some(&RING0_MARK.to_le_bytes()[..])
+}
+
+/// Turns a program into its ring-3 variant: removes the mark and patches the thunks.
+pub fn make_ordinary(program: &mut [u8], tables: &[ThunkTable]) -> Result<(), Outside> {
+    if program.starts_with(b"\x7fELF\x02") {
+        program
+            .get_mut(E_FLAGS..E_FLAGS + 4)
+            .ok_or(Outside)?
+            .fill(0);
+    }
+    tables.iter().try_for_each(|table| table.patch(program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_for_ring_3_are_copied_to_the_entry() {
+        let mut program = b"\x7fELF\x02".to_vec();
+        program.resize(256, 0x90);
+        program[E_FLAGS..E_FLAGS + 4].copy_from_slice(&RING0_MARK.to_le_bytes());
+        assert!(is_marked(&program));
+        let table = ThunkTable {
+            offset: 128,
+            count: 2,
+            stride: 64,
+            ring3: 32,
+            entry: 8,
+        };
+        for at in [128, 192] {
+            program[at + 32..at + 40].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        }
+        make_ordinary(&mut program, &[table]).unwrap();
+        assert!(!is_marked(&program));
+        assert_eq!(program[E_FLAGS..E_FLAGS + 4], [0; 4]);
+        for at in [128, 192] {
+            let entered = &program[at + 7..at + 17];
+            assert_eq!(entered, [0x90, 1, 2, 3, 4, 5, 6, 7, 8, 0x90]);
+        }
+    }
+
+    #[test]
+    fn thunks_outside_of_the_program_are_an_error() {
+        let mut program = vec![0; 64];
+        let inside = ThunkTable {
+            offset: 0,
+            count: 2,
+            stride: 32,
+            ring3: 0,
+            entry: 8,
+        };
+        assert_eq!(make_ordinary(&mut program, &[inside]), Ok(()));
+        for (offset, count, ring3, entry) in [
+            (64, 1, 0, 8),
+            (0, 3, 0, 8),
+            (u64::MAX, 1, 0, 8),
+            (0, u64::MAX, 0, 8),
+            (0, 1, 25, 8),
+            (0, 1, 0, u64::MAX),
+        ] {
+            let outside = ThunkTable {
+                offset,
+                count,
+                ring3,
+                entry,
+                ..inside
+            };
+            let patched = make_ordinary(&mut program, &[outside]);
+            assert_eq!(patched, Err(Outside), "{outside:?}");
+        }
+        let flat = ThunkTable {
+            stride: 0,
+            count: u64::MAX,
+            ..inside
+        };
+        assert_eq!(make_ordinary(&mut program, &[flat]), Err(Outside));
+    }
+}
