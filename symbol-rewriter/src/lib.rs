@@ -1,78 +1,68 @@
-//! Prefixes the symbols of objects and archives, and turns their system calls into calls of stubs.
+//! Prefixes the symbols of objects and archives, and turns their system calls into calls of thunks.
 //!
 //! # Why
 //!
-//! A program that is linked beside a kernel shares its name space, and one that runs at ring 0 need
-//! not trap into it. So every symbol of the program gets a prefix that keeps its `read` apart from
-//! the kernel's, and every `syscall` instruction becomes a call of a stub that goes there directly.
-//! The stubs' names are `__ukl_call_<number>_<live>`, `__ukl_sys_<number>` and `__ukl_syscall`; whoever
-//! links the output provides them.
+//! A program that is linked with a kernel shares the kernel's name space, and a program that runs
+//! at ring 0 need not trap into the kernel. So every symbol of the program gets a prefix, which
+//! keeps the program's `read` apart from the kernel's, and every `syscall` instruction becomes a
+//! call of a *thunk*, a short routine that enters the kernel directly. The thunks are called
+//! `__ukl_call_<number>_<preserved>`, `__ukl_sys_<number>` and `__ukl_syscall`. Whoever links the
+//! output has to define them.
 //!
 //! # The phases, in order
 //!
-//! | file | phase |
+//! | module | phase |
 //! |---|---|
-//! | `script` | looks up what a linker script in the place of a library names |
-//! | `archive` | takes an archive apart, and puts it together with a new index |
+//! | `archive::script` | reads a linker script that stands for a library, and merges the archives it names |
+//! | `archive` | rewrites each member of an archive, and writes the archive with a new index |
 //! | `object_file` | runs one object through the phases below |
-//! | `elf` | reads its headers |
-//! | `frames` | reads its `.eh_frame` |
-//! | `code` | decodes its code, and finds every place that may be branched to |
-//! | `flow` | groups the code into functions, and follows the flags behind a site |
-//! | `redzone` | follows the stack pointer through a function |
-//! | `constants` | finds the number at each site |
-//! | `liveness` | finds the registers that are read behind a site |
-//! | `sites` | finds the sites, and decides what becomes of each |
-//! | `traps` | finds every `hlt`, and makes it a fault at ring 0, too |
-//! | `trampoline` | moves a site or a trap and its neighbours out |
-//! | `cfi` | describes the frame of what has moved |
-//! | `names` | says which symbols take the prefix |
-//! | `emit` | writes the object |
-//! | `pieces` | holds an output that is mostly its input |
+//! | `read` | reads a file (`input`), its ELF headers (`elf`) and its `.eh_frame` (`frames`) |
+//! | `decode` | decodes the machine code, and finds every address that may be branched to |
+//! | `analysis` | groups code into functions and follows the flags (`flow`), finds the number at each site (`constants`), the registers that are read after it (`liveness`) and the use of the red zone (`redzone`) |
+//! | `rewrite` | chooses a form for each site (`sites`), replaces instructions that only ring 3 refuses (`hlt`), and moves code that needs room (`trampoline`) |
+//! | `write` | describes the frames of moved code (`cfi`), renames the symbols and writes the object (`emit`) into `chunks` |
 //!
-//! `input` reads files; `numbers` says what is known of system calls; `report` and `error` hold what comes of it.
+//! `names` says which symbols get the prefix, `syscalls` what is known of each system call, and
+//! `thunk` how thunks are named. `options`, `output`, `report` and `error` are what callers see.
 //!
 //! # Rules
 //!
-//! - Nothing of the input moves: what keeps its size is patched, what grows goes to the end of the
-//!   file. All other bytes are the input's.
-//! - A rewritten site of the *call form* is a call of a stub that makes the system call, saves the
-//!   registers that are read behind the site, and returns like a function.
-//! - A rewritten site of the *skip form* is `call stub; syscall`, with the `syscall` where a branch, a
-//!   signal handler or a debugger expects it; the stub comes back behind that.
-//! - A `hlt`, which kills a program at ring 3, kills it at any ring afterwards, if it is certainly code.
-//! - A site is rewritten when that is certainly right, and left when it is not: a `syscall` that is
-//!   left is slower, and never wrong.
+//! - Nothing of the input moves. What keeps its size is patched in place, what grows goes to the end
+//!   of the file, and all other bytes are the input's.
+//! - A site in the *call form* is a call of a thunk that makes the system call, preserves the
+//!   argument registers that are read after the site, and returns like a function.
+//! - A site in the *skip form* is `call thunk; syscall`. The `syscall` stays where a branch, a signal
+//!   handler or a debugger expects it, and the thunk returns behind it.
+//! - A `hlt`, which kills a program at ring 3, becomes a fault at any ring if it is certainly code.
+//! - A site is rewritten only where that is provably right. A `syscall` that is left as it is works
+//!   at ring 0, too; it is only slower.
 
 use std::path::Path;
 
+mod analysis;
 mod archive;
-mod cfi;
-mod code;
-mod constants;
-mod elf;
-mod emit;
+mod decode;
 mod error;
-mod flow;
-mod frames;
-mod input;
-mod liveness;
+mod file;
 mod names;
-mod numbers;
 mod object_file;
-mod pieces;
-mod redzone;
+mod options;
+mod output;
+mod read;
 mod report;
-mod script;
-mod sites;
-mod trampoline;
-mod traps;
+mod rewrite;
+mod syscalls;
+mod thunk;
+mod write;
 
 pub use error::{Error, ErrorKind};
-pub use input::Input;
 pub use names::{keeps_name, prefixed, unprefixed};
-pub use pieces::Pieces;
-pub use report::{LeftSite, Note, Reason, Report, SkipReason, Stub, Traps};
+pub use options::Options;
+pub use output::{Rewritten, RewrittenChunks};
+pub use read::input::Input;
+pub use report::{LeftSite, Note, Privileged, Reason, Report, SkipReason};
+pub use thunk::Thunk;
+pub use write::chunks::Chunks;
 
 /// Part of every cache key: changes whenever the output for the same input may change.
 pub const VERSION: &str = concat!(
@@ -81,57 +71,18 @@ pub const VERSION: &str = concat!(
     env!("SYMBOL_REWRITER_DIGEST")
 );
 
-/// What to do to an input.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Goes in front of every program symbol.
-    pub prefix: Vec<u8>,
-    /// Whether `syscall` sites become calls of stubs, and `hlt` a fault at any ring.
-    pub rewrite_sites: bool,
-    /// Whether sites take the call form where they can. Those that do have no `syscall` any more.
-    pub call_form: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            prefix: b"_ukl_".to_vec(),
-            rewrite_sites: true,
-            call_form: false,
-        }
-    }
-}
-
-/// A rewritten object or archive.
-#[derive(Debug, Clone)]
-pub struct Rewritten {
-    /// The bytes of the new file.
-    pub data: Vec<u8>,
-    /// What was done to it.
-    pub report: Report,
-}
-
-/// The same, in pieces that are the input's where nothing has changed.
-#[derive(Debug, Clone)]
-pub struct RewrittenPieces<'d> {
-    /// The bytes of the new file.
-    pub data: Pieces<'d>,
-    /// What was done to it.
-    pub report: Report,
-}
-
-/// Rewrites an object or an archive, whichever `data` holds.
+/// Rewrites an object, an archive, or the archives that a linker script names.
 ///
-/// `name` is what messages call the input. `dir` is the directory of the file, in which the members
-/// of a thin archive are looked up, as are the archives that a linker script in the place of a library
-/// names; the output is an ordinary archive with an index.
+/// `name` is what messages call the input. `dir` is the directory of the file: the members of a thin
+/// archive and the files of a linker script are looked up there. The output for an archive or a
+/// script is an ordinary archive with an index.
 pub fn rewrite(
     name: &str,
     dir: Option<&Path>,
     data: &[u8],
     options: &Options,
 ) -> Result<Rewritten, Error> {
-    let done = rewrite_in_pieces(name, dir, data, options)?;
+    let done = rewrite_in_chunks(name, dir, data, options)?;
     Ok(Rewritten {
         data: done.data.into_vec(),
         report: done.report,
@@ -139,34 +90,14 @@ pub fn rewrite(
 }
 
 /// Does what [`rewrite`] does, and copies as little as it can.
-pub fn rewrite_in_pieces<'d>(
+pub fn rewrite_in_chunks<'d>(
     name: &str,
     dir: Option<&Path>,
     data: &'d [u8],
     options: &Options,
-) -> Result<RewrittenPieces<'d>, Error> {
-    let at_file = |kind| Error {
-        file: name.to_string(),
-        member: None,
-        kind,
-    };
-    match elf::kind(data) {
-        elf::Kind::Archive => archive::rewrite(name, dir, data, options),
-        elf::Kind::Elf => {
-            let done = object_file::rewrite(name, data, options).map_err(at_file)?;
-            Ok(RewrittenPieces {
-                data: done.data,
-                report: done.report,
-            })
-        }
-        elf::Kind::Bitcode => Err(at_file(error::unsupported(
-            "LLVM bitcode; compile without -flto",
-        ))),
-        elf::Kind::Other if let Some(files) = script::files(data) => {
-            script::rewrite(name, dir, &files, options)
-        }
-        elf::Kind::Other => Err(at_file(error::unsupported(
-            "neither an ELF object nor an archive; give an object or a static library",
-        ))),
+) -> Result<RewrittenChunks<'d>, Error> {
+    match archive::script::files(data) {
+        Some(files) => archive::script::rewrite(name, dir, &files, options),
+        None => file::rewrite(name, dir, data, options),
     }
 }

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use symbol_rewriter::{Input, Options, Pieces};
+use symbol_rewriter::{Chunks, Input, Options};
 
 /// Prefixes the symbols of an x86-64 object or static library, and turns its `syscall`
-/// instructions into calls of stubs.
+/// instructions into calls of thunks.
 #[derive(Parser)]
 #[command(name = "symbol-rewriter", version)]
 struct Args {
@@ -21,7 +21,7 @@ struct Args {
     /// Leave the `syscall` and `hlt` instructions alone
     #[arg(long)]
     no_sites: bool,
-    /// Replace `syscall` instructions altogether where that is right, by calls of stubs that save
+    /// Replace `syscall` instructions altogether where that is right, by calls of thunks that save
     /// what the code behind them needs
     #[arg(long)]
     call_form: bool,
@@ -62,7 +62,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let data = Input::read(input)
         .with_context(|| format!("{}: cannot be read; is the path right?", input.display()))?;
     let name = input.to_string_lossy();
-    let done = symbol_rewriter::rewrite_in_pieces(&name, Some(parent(input)), &data, &options)?;
+    let done = symbol_rewriter::rewrite_in_chunks(&name, Some(parent(input)), &data, &options)?;
     if let Some(output) = &args.output {
         write(output, &done.data).with_context(|| {
             format!(
@@ -85,7 +85,7 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// Writes beside the output and renames, so that nobody ever sees half a file.
-fn write(output: &Path, data: &Pieces<'_>) -> std::io::Result<()> {
+fn write(output: &Path, data: &Chunks<'_>) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     if std::fs::metadata(output).is_ok_and(|meta| !meta.is_file()) {
         // /dev/null, /dev/stdout: nothing to rename over.

@@ -4,7 +4,7 @@
 //! undefined. The weak ones are the dangerous kind: the link succeeds, and the program lacks its
 //! IRELATIVE relocations or its stdio tables when it runs.
 
-use crate::Options;
+use crate::options::Options;
 
 /// Names that linkers define on their own account, or look for by name. Sorted.
 const LINKER_NAMES: &[&[u8]] = &[

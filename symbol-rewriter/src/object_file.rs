@@ -1,15 +1,17 @@
 //! One object through all phases.
 
-use crate::elf::{Kind, Object};
-use crate::emit::{self, Names, Plan};
 use crate::error::Result;
-use crate::pieces::Pieces;
+use crate::options::Options;
+use crate::read::elf::{Kind, Object};
 use crate::report::Note;
-use crate::{Options, Report, sites};
+use crate::report::Report;
+use crate::rewrite::sites;
+use crate::write::chunks::Chunks;
+use crate::write::emit::{self, Names, Plan};
 
 /// A rewritten object.
 pub(crate) struct Done<'d> {
-    pub data: Pieces<'d>,
+    pub data: Chunks<'d>,
     pub defined: Names,
     pub report: Report,
 }
@@ -32,7 +34,7 @@ pub(crate) fn rewrite<'d>(place: &str, data: &'d [u8], options: &Options) -> Res
     {
         report.notes.push(Note::GccBytecode(place.to_string()));
     }
-    report.stubs = plan.stubs.keys().copied().collect();
+    report.thunks = plan.thunks.keys().copied().collect();
     let written = emit::write(&object, plan, options)?;
     report.renamed = written.renamed;
     Ok(Done {

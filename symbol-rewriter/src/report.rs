@@ -3,51 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// A stub that rewritten sites call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stub {
-    /// `__ukl_sys_<number>`, for one system call: returns behind the `syscall` that follows the call.
-    Number(u32),
-    /// `__ukl_syscall`, the same for whatever number is in eax.
-    Generic,
-    /// `__ukl_call_<number>_<live>`, for one system call: an ordinary function, but for the registers.
-    Call {
-        /// The system call.
-        number: u32,
-        /// The argument registers that it preserves, a bit each for rdi, rsi, rdx, r10, r8 and r9.
-        live: u8,
-    },
-}
-
-impl Stub {
-    /// The stub of this name.
-    pub fn from_name(name: &str) -> Option<Stub> {
-        let stub = if let Some(number) = name.strip_prefix("__ukl_sys_") {
-            Stub::Number(number.parse().ok()?)
-        } else if let Some(rest) = name.strip_prefix("__ukl_call_") {
-            let (number, live) = rest.split_once('_')?;
-            Stub::Call {
-                number: number.parse().ok()?,
-                live: u8::from_str_radix(live, 16).ok()?,
-            }
-        } else {
-            Stub::Generic
-        };
-        // Only one way to write each.
-        (stub.to_string() == name).then_some(stub)
-    }
-}
-
-impl fmt::Display for Stub {
-    /// The symbol's name.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Stub::Number(number) => write!(f, "__ukl_sys_{number}"),
-            Stub::Generic => f.write_str("__ukl_syscall"),
-            Stub::Call { number, live } => write!(f, "__ukl_call_{number}_{live:02x}"),
-        }
-    }
-}
+use crate::thunk::Thunk;
 
 /// Why a rewritten site still has its `syscall`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +16,7 @@ pub enum SkipReason {
     /// A branch enters at the `syscall`, or may.
     Entered,
     /// Something knows the address behind the `syscall`, or a signal handler those around it.
-    AddressTold,
+    AddressTaken,
     /// A `munmap` that may free the stack.
     StackGone,
     /// The function changes the direction flag, or all flags.
@@ -73,7 +29,7 @@ impl fmt::Display for SkipReason {
             SkipReason::UnknownNumber => "the number is not known",
             SkipReason::WholeFrame => "the call comes back twice, or to another program",
             SkipReason::Entered => "a branch may enter at the syscall",
-            SkipReason::AddressTold => "something may look at the addresses around it",
+            SkipReason::AddressTaken => "something may look at the addresses around it",
             SkipReason::StackGone => "the call may free the stack",
             SkipReason::Direction => "the function changes flags that outlive it",
         })
@@ -144,7 +100,7 @@ pub struct LeftSite {
 /// What became of the `hlt` instructions, which kill a program at ring 3 and would not at ring 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Traps {
+pub struct Privileged {
     /// How many there were.
     pub found: usize,
     /// Those that are the same fault at any ring now, where they stood.
@@ -204,16 +160,16 @@ pub struct Report {
     pub trampoline: usize,
     /// Trampolines, of sites and of traps, without a frame description, as the code they came from has none.
     pub undescribed: usize,
-    /// Sites of the call form, by the registers that live on behind them, as in [`Stub::Call`].
-    pub live: BTreeMap<u8, usize>,
+    /// Sites of the call form, by the registers that preserved on behind them, as in [`Thunk::Call`].
+    pub preserved: BTreeMap<u8, usize>,
     /// Rewritten sites of the other form, and why; only where the call form was asked for.
     pub skipped: BTreeMap<SkipReason, usize>,
     /// Sites left as they are.
     pub left: Vec<LeftSite>,
     /// What became of `hlt`.
-    pub traps: Traps,
-    /// The stubs that the output calls.
-    pub stubs: BTreeSet<Stub>,
+    pub privileged: Privileged,
+    /// The thunks that the output calls.
+    pub thunks: BTreeSet<Thunk>,
     /// What else there is to know.
     pub notes: Vec<Note>,
 }
@@ -228,33 +184,35 @@ impl Report {
         self.in_place += other.in_place;
         self.trampoline += other.trampoline;
         self.undescribed += other.undescribed;
-        for (&live, count) in &other.live {
-            *self.live.entry(live).or_default() += count;
+        for (&preserved, count) in &other.preserved {
+            *self.preserved.entry(preserved).or_default() += count;
         }
         for (&reason, count) in &other.skipped {
             *self.skipped.entry(reason).or_default() += count;
         }
         self.left.extend_from_slice(&other.left);
-        self.traps.found += other.traps.found;
-        self.traps.in_place += other.traps.in_place;
-        self.traps.trampoline += other.traps.trampoline;
-        self.traps.one_byte += other.traps.one_byte;
-        self.traps.left.extend_from_slice(&other.traps.left);
-        self.stubs.extend(&other.stubs);
+        self.privileged.found += other.privileged.found;
+        self.privileged.in_place += other.privileged.in_place;
+        self.privileged.trampoline += other.privileged.trampoline;
+        self.privileged.one_byte += other.privileged.one_byte;
+        self.privileged
+            .left
+            .extend_from_slice(&other.privileged.left);
+        self.thunks.extend(&other.thunks);
         self.notes.extend_from_slice(&other.notes);
     }
 }
 
 /// What has to be saved for these registers.
-fn registers(live: u8) -> String {
+fn registers(preserved: u8) -> String {
     let names = ["rdi", "rsi", "rdx", "r10", "r8", "r9"];
-    let live: Vec<&str> = (0..names.len())
-        .filter(|bit| live & 1 << bit != 0)
+    let preserved: Vec<&str> = (0..names.len())
+        .filter(|bit| preserved & 1 << bit != 0)
         .map(|bit| names[bit])
         .collect();
-    match live.len() {
+    match preserved.len() {
         0 => "no register lives on".to_string(),
-        _ => live.join(" "),
+        _ => preserved.join(" "),
     }
 }
 
@@ -263,8 +221,8 @@ impl fmt::Display for Report {
         writeln!(f, "objects     {:6}", self.objects)?;
         writeln!(f, "copied      {:6}", self.copied)?;
         writeln!(f, "renamed     {:6}", self.renamed)?;
-        if self.traps.found > 0 {
-            write!(f, "{}", self.traps)?;
+        if self.privileged.found > 0 {
+            write!(f, "{}", self.privileged)?;
         }
         writeln!(f, "sites       {:6}", self.sites)?;
         writeln!(f, "in place    {:6}", self.in_place)?;
@@ -276,10 +234,14 @@ impl fmt::Display for Report {
                 self.undescribed
             )?;
         }
-        if !(self.live.is_empty() && self.skipped.is_empty()) {
-            writeln!(f, "call form   {:6}", self.live.values().sum::<usize>())?;
-            for (&live, count) in &self.live {
-                writeln!(f, "  {count:4}  {live:02x}: {}", registers(live))?;
+        if !(self.preserved.is_empty() && self.skipped.is_empty()) {
+            writeln!(
+                f,
+                "call form   {:6}",
+                self.preserved.values().sum::<usize>()
+            )?;
+            for (&preserved, count) in &self.preserved {
+                writeln!(f, "  {count:4}  {preserved:02x}: {}", registers(preserved))?;
             }
             writeln!(f, "skip form   {:6}", self.skipped.values().sum::<usize>())?;
             for (reason, count) in &self.skipped {
@@ -304,7 +266,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl fmt::Display for Traps {
+impl fmt::Display for Privileged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "hlt         {:6}", self.found)?;
         for (count, what) in [

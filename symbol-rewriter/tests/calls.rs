@@ -1,10 +1,10 @@
-//! Which sites take the call form, and which registers their stubs preserve.
+//! Which sites take the call form, and which registers their thunks preserve.
 
 mod common;
 
 use common::elf::*;
 use common::*;
-use symbol_rewriter::{Reason, Report, SkipReason, Stub};
+use symbol_rewriter::{Reason, Report, SkipReason, Thunk};
 
 const RDI: u8 = 1;
 const RSI: u8 = 2;
@@ -23,7 +23,7 @@ fn named_function(name: &str, body: &str) -> (Report, Vec<u8>) {
     let done = rewrite_to_calls(&assemble(&source));
     links(&done.data);
     let report = done.report;
-    let forms = report.live.values().sum::<usize>() + report.skipped.values().sum::<usize>();
+    let forms = report.preserved.values().sum::<usize>() + report.skipped.values().sum::<usize>();
     assert_eq!(forms, report.in_place + report.trampoline, "{report}");
     (report, done.data)
 }
@@ -34,7 +34,7 @@ fn function(body: &str) -> (Report, Vec<u8>) {
 
 /// The registers that live on behind the only site of an object.
 fn only_mask(report: &Report) -> u8 {
-    let masks: Vec<_> = report.live.iter().collect();
+    let masks: Vec<_> = report.preserved.iter().collect();
     assert!(matches!(masks[..], [(_, 1)]), "{report}");
     *masks[0].0
 }
@@ -52,7 +52,7 @@ fn live_in_wrapper(behind: &str) -> u8 {
 
 fn skipped(body: &str) -> SkipReason {
     let (report, _) = function(body);
-    assert_eq!(report.live.values().sum::<usize>(), 0, "{report}");
+    assert_eq!(report.preserved.values().sum::<usize>(), 0, "{report}");
     let reasons: Vec<_> = report.skipped.into_iter().collect();
     assert_eq!(reasons.len(), 1);
     assert_eq!(reasons[0].1, 1);
@@ -66,8 +66,8 @@ fn the_call_takes_the_place_of_number_and_syscall() {
         named(&data, ".text"),
         [0x2e, 0x2e, 0xe8, 0, 0, 0, 0, 0x90, 0xc3]
     );
-    let stubs: Vec<String> = report.stubs.iter().map(Stub::to_string).collect();
-    assert_eq!(stubs, ["__ukl_call_110_00"]);
+    let thunks: Vec<String> = report.thunks.iter().map(Thunk::to_string).collect();
+    assert_eq!(thunks, ["__ukl_call_110_00"]);
     let code = disassembly(&data);
     assert!(
         code.contains("R_X86_64_PLT32\t__ukl_call_110_00-0x4"),
@@ -303,7 +303,7 @@ fn callers_in_the_same_object_may_know_what_a_function_leaves() {
 fn a_system_call_reads_its_own_arguments_and_preserves_the_rest() {
     let masks = |next: &str| {
         let body = format!("mov $39,%eax\nsyscall\n{next}\nsyscall\nadd %r9,%rax\nret");
-        named_function("__wrapper", &body).0.live
+        named_function("__wrapper", &body).0.preserved
     };
     assert_eq!(
         masks("mov $110,%eax").into_iter().collect::<Vec<_>>(),
@@ -315,7 +315,10 @@ fn a_system_call_reads_its_own_arguments_and_preserves_the_rest() {
         "__wrapper",
         "mov $39,%eax\nsyscall\nmov %rbx,%rax\nsyscall\ntest %rax,%rax\nret",
     );
-    assert_eq!(known.0.live.into_iter().collect::<Vec<_>>(), [(ALL, 1)]);
+    assert_eq!(
+        known.0.preserved.into_iter().collect::<Vec<_>>(),
+        [(ALL, 1)]
+    );
 }
 
 #[test]
@@ -386,12 +389,12 @@ fn a_function_that_changes_flags_keeps_the_syscall() {
 #[test]
 fn a_site_whose_end_has_a_name_keeps_the_syscall() {
     let body = "mov $39,%eax\nsyscall\nend: test %rax,%rax\nret";
-    assert_eq!(skipped(body), SkipReason::AddressTold);
+    assert_eq!(skipped(body), SkipReason::AddressTaken);
     let body = "mov $39,%eax\nsyscall\n1: lea 1b(%rip),%rdx\nret";
-    assert_eq!(skipped(body), SkipReason::AddressTold);
+    assert_eq!(skipped(body), SkipReason::AddressTaken);
     let body = "__cp_begin: test %edi,%edi\njne 1f\nmov $39,%eax\nsyscall\nnop\n\
                 __cp_end: ret\n1: mov $1,%eax\nret";
-    assert_eq!(skipped(body), SkipReason::AddressTold);
+    assert_eq!(skipped(body), SkipReason::AddressTaken);
 }
 
 #[test]
@@ -457,7 +460,7 @@ fn a_rewritten_site_is_none_any_more() {
     let once = rewrite_to_calls(&assemble(
         ".globl f\nf: mov $39,%eax\nsyscall\nxor %eax,%eax\nsyscall\ntest %rax,%rax\nret",
     ));
-    assert_eq!(once.report.live.values().sum::<usize>(), 2);
+    assert_eq!(once.report.preserved.values().sum::<usize>(), 2);
     let twice = rewrite_to_calls(&once.data);
     assert_eq!(twice.report.sites, 0);
     assert_eq!(named(&twice.data, ".text"), named(&once.data, ".text"));
@@ -465,12 +468,12 @@ fn a_rewritten_site_is_none_any_more() {
 
 #[test]
 fn a_name_tells_the_stub() {
-    let call = Stub::Call {
+    let call = Thunk::Call {
         number: 202,
-        live: 0x2a,
+        preserved: 0x2a,
     };
-    for stub in [Stub::Number(39), Stub::Generic, call] {
-        assert_eq!(Stub::from_name(&stub.to_string()), Some(stub));
+    for thunk in [Thunk::Number(39), Thunk::Generic, call] {
+        assert_eq!(Thunk::from_name(&thunk.to_string()), Some(thunk));
     }
     for name in [
         "",
@@ -480,20 +483,23 @@ fn a_name_tells_the_stub() {
         "__ukl_call_1_2",
         "f",
     ] {
-        assert_eq!(Stub::from_name(name), None, "{name}");
+        assert_eq!(Thunk::from_name(name), None, "{name}");
     }
 }
 
 #[test]
 fn nearly_all_sites_of_the_c_library_take_the_call_form() {
     let report = &libraries(Form::Call).libc;
-    let calls: usize = report.live.values().sum();
+    let calls: usize = report.preserved.values().sum();
     assert!(calls * 100 >= report.sites * 95, "{report}");
     // And most of them preserve nothing.
-    assert!(report.live[&0] * 100 >= report.sites * 60, "{report}");
+    assert!(report.preserved[&0] * 100 >= report.sites * 60, "{report}");
     for number in [0, 1, 3, 8, 9, 39, 110] {
-        let stub = Stub::Call { number, live: 0 };
-        assert!(report.stubs.contains(&stub), "{stub}");
+        let thunk = Thunk::Call {
+            number,
+            preserved: 0,
+        };
+        assert!(report.thunks.contains(&thunk), "{thunk}");
     }
     let text = report.to_string();
     assert!(text.contains("call form"), "{text}");

@@ -86,7 +86,7 @@ fn wrapped_symbols_link() {
         .collect();
     // An option that is not a file, as far as the command line goes.
     objects.push(("--wrap=_ukl_f".into(), Default::default()));
-    let program = link(dir.path(), "wrapped", (Form::Call, Stubs::Ring3), &objects);
+    let program = link(dir.path(), "wrapped", (Form::Call, Thunks::Ring3), &objects);
     assert_eq!(stdout(&mut Command::new(program)), "11\n");
 }
 
@@ -166,7 +166,12 @@ fn two_objects_with_the_same_comdat_function_link() {
             (path, report)
         })
         .collect();
-    let program = link(dir.path(), "program", (Form::Call, Stubs::Behind), &objects);
+    let program = link(
+        dir.path(),
+        "program",
+        (Form::Call, Thunks::Behind),
+        &objects,
+    );
     assert_eq!(stdout(&mut Command::new(program)), "same\n");
 }
 
@@ -253,7 +258,7 @@ fn thread_local_storage_of_position_independent_code_links() {
         let program = link(
             dir.path(),
             "tls",
-            (Form::Call, Stubs::Ring3),
+            (Form::Call, Thunks::Ring3),
             &[(object, report)],
         );
         assert_eq!(stdout(&mut Command::new(program)), "12\n");

@@ -1,5 +1,5 @@
 //! Whole programs, linked from rewritten objects and the distribution's rewritten static libraries,
-//! behave as their ordinary selves, with stubs that destroy everything a stub may.
+//! behave as their ordinary selves, with thunks that destroy everything a thunk may.
 
 mod common;
 
@@ -136,7 +136,7 @@ fn behaves_with_musl(file: &str) {
         "{file} itself fails:\n{expected}"
     );
 
-    let mut stubs = BTreeSet::new();
+    let mut thunks = BTreeSet::new();
     let mut rewritten = Vec::new();
     for name in ["crt1.o", "crti.o", "", "libc.a", "libgcc.a", "crtn.o"] {
         let input = match name {
@@ -145,16 +145,16 @@ fn behaves_with_musl(file: &str) {
             _ => Path::new(LIBRARY).join(name),
         };
         let output = dir.path().join(format!("rewritten-{name}"));
-        stubs.extend(rewrite_file(Form::Call, &input, &output).stubs);
+        thunks.extend(rewrite_file(Form::Call, &input, &output).thunks);
         rewritten.push(output);
     }
-    for kind in [Stubs::Ring3, Stubs::FlagsSet, Stubs::Behind] {
-        let source = stubs_source(kind, &stubs);
+    for kind in [Thunks::Ring3, Thunks::FlagsSet, Thunks::Behind] {
+        let source = thunks_source(kind, &thunks);
         let linked = dir.path().join(format!("{kind:?}"));
         run(Command::new("ld")
             .args(["-static", "-e", "_ukl__start", "-o"])
             .arg(&linked)
-            .arg(compile(dir.path(), "stubs", "s", &[], &source))
+            .arg(compile(dir.path(), "thunks", "s", &[], &source))
             .args(&rewritten));
         let found = stdout(Command::new("timeout").arg("60").arg(&linked));
         assert_eq!(expected, found, "{file} with {kind:?}");

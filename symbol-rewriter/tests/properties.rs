@@ -78,10 +78,10 @@ proptest! {
     fn every_site_is_accounted_for(functions in functions()) {
         let input = assemble(&source(&functions));
         let report = rewrite_to_calls(&input).report;
-        let forms = report.live.values().sum::<usize>() + report.skipped.values().sum::<usize>();
+        let forms = report.preserved.values().sum::<usize>() + report.skipped.values().sum::<usize>();
         prop_assert_eq!(report.sites, forms + report.left.len());
         prop_assert_eq!(forms, report.in_place + report.trampoline);
-        prop_assert_eq!(&rewrite(&input).report.live, &Default::default());
+        prop_assert_eq!(&rewrite(&input).report.preserved, &Default::default());
         let mnemonics = disassembly(&input).matches("\tsyscall").count();
         prop_assert_eq!(report.sites, mnemonics);
     }
@@ -90,10 +90,10 @@ proptest! {
     fn every_trap_is_accounted_for(functions in functions()) {
         let input = assemble(&source(&functions));
         let done = rewrite_to_calls(&input);
-        let traps = &done.report.traps;
+        let traps = &done.report.privileged;
         prop_assert_eq!(traps.found, disassembly(&input).matches("\thlt").count());
         prop_assert_eq!(traps.found, traps.in_place + traps.trampoline + traps.one_byte + traps.left.len());
-        prop_assert_eq!(&rewrite(&input).report.traps.left, &traps.left);
+        prop_assert_eq!(&rewrite(&input).report.privileged.left, &traps.left);
     }
 
     #[test]
@@ -130,7 +130,7 @@ proptest! {
         let after = disassembly(&done.data).matches("\tsyscall").count();
         let calls = rewrite_to_calls(&input);
         let with_calls = disassembly(&calls.data).matches("\tsyscall").count();
-        let kept = calls.report.sites - calls.report.live.values().sum::<usize>();
+        let kept = calls.report.sites - calls.report.preserved.values().sum::<usize>();
         prop_assert!(with_calls >= kept && with_calls <= kept + calls.report.trampoline);
         // One moved site may have two: with the stack pointer lowered, and without.
         prop_assert!(after >= done.report.sites && after <= done.report.sites + done.report.trampoline);

@@ -2,7 +2,7 @@
 //!
 //! Each function is a random walk over registers, flags, the red zone and the stack, with system
 //! calls of every shape in between, and returns a digest of all of it. A program with many of them
-//! runs as it is and rewritten, with stubs that destroy all that a stub may.
+//! runs as it is and rewritten, with thunks that destroy all that a thunk may.
 //!
 //! RANDOM_SEEDS=n tries n programs rather than a few; RANDOM_KEEP=file keeps the last one's source.
 
@@ -366,7 +366,7 @@ fn random_functions_compute_the_same() {
                 .collect();
             let report = &objects[0].1;
             assert!(report.in_place > 50 && report.trampoline > 50, "{report}");
-            assert!(report.traps.trampoline > 20, "{report}");
+            assert!(report.privileged.trampoline > 20, "{report}");
             let linked = link(dir.path(), "random", (form, kind), &objects);
             let found = Command::new(linked).output().unwrap();
             let found = String::from_utf8_lossy(&found.stdout).into_owned();
@@ -463,8 +463,8 @@ fn every_instruction_of_moved_code_can_be_unwound() {
                 (output, report)
             })
             .collect();
-        // The other stubs overwrite the flags, and the stepping with them.
-        let linked = link(dir.path(), "random", (form, Stubs::Ring3), &objects);
+        // The other thunks overwrite the flags, and the stepping with them.
+        let linked = link(dir.path(), "random", (form, Thunks::Ring3), &objects);
         assert_eq!(
             stdout(&mut Command::new(&linked)),
             "steps 1 lost 0\n",

@@ -4,7 +4,7 @@ mod common;
 
 use common::elf::*;
 use common::*;
-use symbol_rewriter::{Options, Reason, Report, Stub};
+use symbol_rewriter::{Options, Reason, Report, Thunk};
 
 /// Rewrites a function with this body, with frame information.
 fn function(body: &str) -> (Report, String) {
@@ -34,8 +34,8 @@ fn a_call_takes_the_place_of_the_number() {
     let (report, code) = function("mov $39,%eax\nsyscall\nret");
     assert_eq!(counts(&report), (1, 0, 0));
     assert_eq!(
-        report.stubs.into_iter().collect::<Vec<_>>(),
-        [Stub::Number(39)]
+        report.thunks.into_iter().collect::<Vec<_>>(),
+        [Thunk::Number(39)]
     );
     assert!(code.contains("call"), "{code}");
     assert!(code.contains("R_X86_64_PLT32\t__ukl_sys_39-0x4"), "{code}");
@@ -88,8 +88,8 @@ fn a_short_load_of_zero_goes_into_a_trampoline() {
         function("xor %eax,%eax\nsyscall\ntest %rax,%rax\njs 1f\nret\n1: neg %rax\nret");
     assert_eq!(counts(&report), (0, 1, 0));
     assert_eq!(
-        report.stubs.into_iter().collect::<Vec<_>>(),
-        [Stub::Number(0)]
+        report.thunks.into_iter().collect::<Vec<_>>(),
+        [Thunk::Number(0)]
     );
     assert!(code.contains("jmp"), "{code}");
 }
@@ -99,8 +99,8 @@ fn an_unknown_number_goes_through_the_generic_stub() {
     let (report, _) = function("mov %edi,%eax\nsyscall\ntest %rax,%rax\nret");
     assert_eq!(counts(&report), (0, 1, 0));
     assert_eq!(
-        report.stubs.into_iter().collect::<Vec<_>>(),
-        [Stub::Generic]
+        report.thunks.into_iter().collect::<Vec<_>>(),
+        [Thunk::Generic]
     );
 }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use symbol_rewriter::Stub;
+use symbol_rewriter::Thunk;
 
 /// The cache is brought down to this size ...
 const LIMIT: u64 = 2 << 30;
@@ -47,7 +47,7 @@ pub struct Entry {
     /// Where it is.
     pub path: PathBuf,
     /// The stubs it calls.
-    pub stubs: BTreeSet<Stub>,
+    pub stubs: BTreeSet<Thunk>,
 }
 
 impl Cache {
@@ -94,7 +94,7 @@ impl Cache {
         &self,
         data: &[u8],
         rewritten: &[u8],
-        stubs: &BTreeSet<Stub>,
+        stubs: &BTreeSet<Thunk>,
     ) -> std::io::Result<Entry> {
         let path = self.path(data);
         let names: String = stubs.iter().map(|stub| format!("{stub}\n")).collect();
@@ -162,8 +162,8 @@ pub fn write_beside(path: &Path, data: &[u8], mode: u32) -> std::io::Result<()> 
     Ok(())
 }
 
-fn parse(names: &str) -> Option<BTreeSet<Stub>> {
-    names.lines().map(Stub::from_name).collect()
+fn parse(names: &str) -> Option<BTreeSet<Thunk>> {
+    names.lines().map(Thunk::from_name).collect()
 }
 
 #[cfg(test)]
@@ -182,11 +182,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = cache(dir.path());
         assert!(cache.get(b"input").is_none());
-        let call = Stub::Call {
+        let call = Thunk::Call {
             number: 0,
-            live: 0x24,
+            preserved: 0x24,
         };
-        let stubs = BTreeSet::from([Stub::Number(39), Stub::Generic, call]);
+        let stubs = BTreeSet::from([Thunk::Number(39), Thunk::Generic, call]);
         cache.put(b"input", b"output", &stubs).unwrap();
         let entry = cache.get(b"input").unwrap();
         assert_eq!(fs::read(entry.path).unwrap(), b"output");

@@ -1,4 +1,4 @@
-//! What the tests share: compiling, rewriting, and linking against stubs that work at ring 3.
+//! What the tests share: compiling, rewriting, and linking against thunks that work at ring 3.
 #![allow(dead_code, missing_docs)]
 
 pub mod elf;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use symbol_rewriter::{Options, Report, Rewritten, Stub};
+use symbol_rewriter::{Options, Report, Rewritten, Thunk};
 use tempfile::TempDir;
 
 /// A directory that goes away with the test.
@@ -112,12 +112,12 @@ pub fn compiler_file(name: &str) -> PathBuf {
     path
 }
 
-/// How the stubs of a test program go about a call.
+/// How the thunks of a test program go about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stubs {
+pub enum Thunks {
     /// As at ring 3: load the number and return to the `syscall`.
     Ring3,
-    /// Destroy all that a stub may destroy, with the flags set, then go to the `syscall`.
+    /// Destroy all that a thunk may destroy, with the flags set, then go to the `syscall`.
     FlagsSet,
     /// The same with the flags clear.
     FlagsClear,
@@ -126,43 +126,43 @@ pub enum Stubs {
 }
 
 /// The ways to build a program that tests try.
-pub const BUILDS: [(Form, Stubs); 6] = [
-    (Form::Skip, Stubs::Ring3),
-    (Form::Skip, Stubs::Behind),
-    (Form::Call, Stubs::Ring3),
-    (Form::Call, Stubs::FlagsSet),
-    (Form::Call, Stubs::FlagsClear),
-    (Form::Call, Stubs::Behind),
+pub const BUILDS: [(Form, Thunks); 6] = [
+    (Form::Skip, Thunks::Ring3),
+    (Form::Skip, Thunks::Behind),
+    (Form::Call, Thunks::Ring3),
+    (Form::Call, Thunks::FlagsSet),
+    (Form::Call, Thunks::FlagsClear),
+    (Form::Call, Thunks::Behind),
 ];
 
-/// The registers of arguments, in the order of the bits of a stub's mask.
+/// The registers of arguments, in the order of the bits of a thunk's mask.
 pub const ARGUMENTS: [&str; 6] = ["rdi", "rsi", "rdx", "r10", "r8", "r9"];
 
-/// The source of an object with stubs.
-pub fn stubs_source(kind: Stubs, stubs: &BTreeSet<Stub>) -> String {
+/// The source of an object with thunks.
+pub fn thunks_source(kind: Thunks, thunks: &BTreeSet<Thunk>) -> String {
     let mut out = String::from(
-        ".section .note.GNU-stack,\"\",@progbits\n.section .text.unlikely.ukl_stubs,\"ax\",@progbits\n",
+        ".section .note.GNU-stack,\"\",@progbits\n.section .text.unlikely.ukl_thunks,\"ax\",@progbits\n",
     );
     // The calls that come back with another stack, or without one, or share it with a process that
     // has gone on.
     const ODD: [u32; 5] = [11, 15, 56, 58, 435];
-    for stub in stubs {
+    for thunk in thunks {
         out.push_str(&format!(
-            ".balign 32\n.globl {stub}\n.type {stub},@function\n{stub}:\n.cfi_startproc\n"
+            ".balign 32\n.globl {thunk}\n.type {thunk},@function\n{thunk}:\n.cfi_startproc\n"
         ));
-        if let Stub::Number(number) | Stub::Call { number, .. } = stub {
+        if let Thunk::Number(number) | Thunk::Call { number, .. } = thunk {
             out.push_str(&format!("mov ${number},%eax\n"));
         }
-        let flags = if kind == Stubs::FlagsClear {
+        let flags = if kind == Thunks::FlagsClear {
             "0x202"
         } else {
             "0xad7"
         };
-        if let Stub::Call { live, .. } = stub {
+        if let Thunk::Call { preserved, .. } = thunk {
             out.push_str("syscall\n");
-            if kind != Stubs::Ring3 {
+            if kind != Thunks::Ring3 {
                 for (bit, register) in ARGUMENTS.into_iter().enumerate() {
-                    if live & 1 << bit == 0 {
+                    if preserved & 1 << bit == 0 {
                         out.push_str(&format!("movabs $0x7777777777777777,%{register}\n"));
                     }
                 }
@@ -175,7 +175,7 @@ pub fn stubs_source(kind: Stubs, stubs: &BTreeSet<Stub>) -> String {
             out.push_str("ret\n.cfi_endproc\n");
             continue;
         }
-        if kind == Stubs::Ring3 {
+        if kind == Thunks::Ring3 {
             out.push_str("ret\n.cfi_endproc\n");
             continue;
         }
@@ -187,8 +187,8 @@ pub fn stubs_source(kind: Stubs, stubs: &BTreeSet<Stub>) -> String {
              lea 8(%rsp),%rsp\n.cfi_adjust_cfa_offset -8\n\
              mov $0x66666666,%r11d\n"
         ));
-        if kind == Stubs::Behind && !matches!(stub, Stub::Number(n) if ODD.contains(n)) {
-            if *stub == Stub::Generic {
+        if kind == Thunks::Behind && !matches!(thunk, Thunk::Number(n) if ODD.contains(n)) {
+            if *thunk == Thunk::Generic {
                 for number in ODD {
                     out.push_str(&format!("cmp ${number},%eax\nje 1f\n"));
                 }
@@ -208,7 +208,7 @@ pub fn stubs_source(kind: Stubs, stubs: &BTreeSet<Stub>) -> String {
 /// The distribution's static libraries, rewritten once for all tests.
 pub struct Libraries {
     dir: PathBuf,
-    pub stubs: BTreeSet<Stub>,
+    pub thunks: BTreeSet<Thunk>,
     pub libc: Report,
 }
 
@@ -239,7 +239,7 @@ pub fn libraries(form: Form) -> &'static Libraries {
         // Not a scratch directory, which nothing would take away at the end of the process.
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("libraries-{form:?}"));
         std::fs::create_dir_all(&dir).unwrap();
-        let mut stubs = BTreeSet::new();
+        let mut thunks = BTreeSet::new();
         let mut libc = Report::default();
         for name in CRT.map(String::from).into_iter().chain(libs()) {
             let input = compiler_file(&name);
@@ -247,12 +247,12 @@ pub fn libraries(form: Form) -> &'static Libraries {
             let new = dir.join(format!("{name}.{}", std::process::id()));
             let report = rewrite_file(form, &input, &new);
             std::fs::rename(new, dir.join(&name)).unwrap();
-            stubs.extend(&report.stubs);
+            thunks.extend(&report.thunks);
             if name == "libc.a" {
                 libc = report;
             }
         }
-        Libraries { dir, stubs, libc }
+        Libraries { dir, thunks, libc }
     })
 }
 
@@ -262,30 +262,30 @@ impl Libraries {
     }
 }
 
-/// Links rewritten objects with the rewritten libraries and stubs of a kind.
+/// Links rewritten objects with the rewritten libraries and thunks of a kind.
 pub fn link(
     dir: &Path,
     name: &str,
-    (form, kind): (Form, Stubs),
+    (form, kind): (Form, Thunks),
     objects: &[(PathBuf, Report)],
 ) -> PathBuf {
     let libraries = libraries(form);
-    let mut stubs = libraries.stubs.clone();
+    let mut thunks = libraries.thunks.clone();
     for (_, report) in objects {
-        stubs.extend(&report.stubs);
+        thunks.extend(&report.thunks);
     }
-    let stubs = compile(
+    let thunks = compile(
         dir,
-        &format!("stubs-{form:?}-{kind:?}"),
+        &format!("thunks-{form:?}-{kind:?}"),
         "s",
         &[],
-        &stubs_source(kind, &stubs),
+        &thunks_source(kind, &thunks),
     );
     let output = dir.join(format!("{name}-{form:?}-{kind:?}"));
     let mut ld = Command::new("ld");
     ld.args(["-static", "--eh-frame-hdr", "-e", "_ukl__start", "-o"])
         .arg(&output)
-        .arg(&stubs);
+        .arg(&thunks);
     for name in &CRT[..3] {
         ld.arg(libraries.path(name));
     }

@@ -12,7 +12,7 @@ use std::process::Command;
 use rayon::prelude::*;
 use symbol_rewriter::Input;
 use symbol_rewriter::Options;
-use symbol_rewriter::Stub;
+use symbol_rewriter::Thunk;
 
 use crate::cache::Cache;
 use crate::error::At;
@@ -34,7 +34,7 @@ pub struct Rewritten {
     /// For the linker's command line, in order.
     pub items: Vec<Linked>,
     /// The stubs that they call.
-    pub stubs: BTreeSet<Stub>,
+    pub stubs: BTreeSet<Thunk>,
 }
 
 /// One word for the linker.
@@ -68,7 +68,7 @@ pub struct Rewriter<'r> {
 /// One rewritten file.
 struct Output {
     path: PathBuf,
-    stubs: BTreeSet<Stub>,
+    stubs: BTreeSet<Thunk>,
 }
 
 impl Rewriter<'_> {
@@ -166,7 +166,7 @@ impl Rewriter<'_> {
             });
         }
         let rewritten = self.rewrite(file, &data, explain)?;
-        let stubs = rewritten.report.stubs;
+        let stubs = rewritten.report.thunks;
         if let Some(cache) = cache
             && let Ok(entry) = cache.put(&data, &rewritten.data, &stubs)
         {
@@ -184,7 +184,7 @@ impl Rewriter<'_> {
         fs::write(&path, &rewritten.data).at(&path)?;
         Ok(Output {
             path,
-            stubs: rewritten.report.stubs,
+            stubs: rewritten.report.thunks,
         })
     }
 
@@ -206,7 +206,7 @@ impl Rewriter<'_> {
                 report.left.len()
             ));
         }
-        let traps = &report.traps;
+        let traps = &report.privileged;
         if traps.found > 0 {
             explain.note(format_args!(
                 "{name}: {} hlt, {} a fault at any ring, {} an illegal instruction, {} left",

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use symbol_rewriter::Stub;
+use symbol_rewriter::Thunk;
 
 use crate::error::Result;
 use crate::kernel::Kernel;
@@ -28,22 +28,22 @@ pub struct Stubs {
 }
 
 /// Makes them. `shared`: for stacks that are shared with the kernel.
-pub fn make(stubs: &BTreeSet<Stub>, kernel: &Kernel, shared: bool) -> Result<Stubs> {
+pub fn make(stubs: &BTreeSet<Thunk>, kernel: &Kernel, shared: bool) -> Result<Stubs> {
     let mut slots = Slots::new(".text.unlikely.ukl_stubs");
     slots.label(START);
     let mut calls = Vec::new();
     for &stub in stubs {
         let name = stub.to_string();
         let (number, live, call) = match stub {
-            Stub::Number(number) => {
+            Thunk::Number(number) => {
                 slots.add(&Slot::skip(Some(number), kernel), name.as_bytes())?;
                 continue;
             }
-            Stub::Generic => {
+            Thunk::Generic => {
                 slots.add(&Slot::skip(None, kernel), name.as_bytes())?;
                 continue;
             }
-            Stub::Call { number, live } => (number, live, kernel.call(number)),
+            Thunk::Call { number, preserved } => (number, preserved, kernel.call(number)),
         };
         let ordinary = Slot::call(number, live, call, kernel);
         let offset = match call.filter(|_| shared) {

@@ -14,21 +14,21 @@ const AT_ONCE: usize = 1024;
 
 /// Bytes in pieces.
 #[derive(Debug, Clone, Default)]
-pub struct Pieces<'d> {
+pub struct Chunks<'d> {
     list: Vec<Cow<'d, [u8]>>,
     len: usize,
 }
 
-impl<'d> From<Cow<'d, [u8]>> for Pieces<'d> {
+impl<'d> From<Cow<'d, [u8]>> for Chunks<'d> {
     fn from(bytes: Cow<'d, [u8]>) -> Self {
-        Pieces {
+        Chunks {
             len: bytes.len(),
             list: vec![bytes],
         }
     }
 }
 
-impl<'d> Pieces<'d> {
+impl<'d> Chunks<'d> {
     /// How many bytes there are.
     pub fn len(&self) -> usize {
         self.len
@@ -66,7 +66,7 @@ impl<'d> Pieces<'d> {
     }
 
     /// Adds other pieces.
-    pub(crate) fn append(&mut self, other: Pieces<'d>) {
+    pub(crate) fn append(&mut self, other: Chunks<'d>) {
         for piece in other.list {
             match piece {
                 Cow::Borrowed(bytes) => self.push(bytes),
@@ -80,9 +80,9 @@ impl<'d> Pieces<'d> {
     }
 
     /// The same, with nothing borrowed.
-    pub(crate) fn into_owned(self) -> Pieces<'static> {
+    pub(crate) fn into_owned(self) -> Chunks<'static> {
         let owned = |piece: Cow<'_, [u8]>| Cow::Owned(piece.into_owned());
-        Pieces {
+        Chunks {
             len: self.len,
             list: self.list.into_iter().map(owned).collect(),
         }
@@ -126,13 +126,13 @@ mod tests {
     #[test]
     fn pieces_are_what_was_put_together() {
         let large = vec![7; SMALL];
-        let mut all = Pieces::default();
+        let mut all = Chunks::default();
         all.push(b"a");
         all.push(&large);
         all.copy(b"bc");
         all.push(b"");
         all.pad(3);
-        let mut other = Pieces::from(Cow::Borrowed(&large[..]));
+        let mut other = Chunks::from(Cow::Borrowed(&large[..]));
         other.copy(b"z");
         all.append(other);
         let mut expected = b"a".to_vec();
@@ -163,7 +163,7 @@ mod tests {
             }
         }
         let large = vec![1; SMALL + 1];
-        let mut all = Pieces::default();
+        let mut all = Chunks::default();
         all.push(&large);
         all.copy(b"end");
         let mut out = Little(Vec::new());

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use iced_x86::{FlowControl, Instruction, Mnemonic, RflagsBits};
 
-use crate::code::{Code, Node, Target};
+use crate::decode::{Code, Node, Target};
 
 /// The regions of an object, grouped into functions.
 ///
@@ -121,7 +121,7 @@ const ARITHMETIC: u32 = RflagsBits::OF
 /// How many instructions behind a site are looked at.
 const FLAGS_BUDGET: usize = 256;
 
-/// Whether the arithmetic flags that a stub destroys are of no use behind `site`.
+/// Whether the arithmetic flags that a thunk destroys are of no use behind `site`.
 ///
 /// A `syscall` instruction preserves the flags, so code may rely on that, and the answer is only yes
 /// where every way on overwrites them or leaves the function before it reads any.

@@ -1,6 +1,6 @@
 //! Sites: which `syscall` instructions there are, and what becomes of each.
 //!
-//! A rewritten site is always a call of a stub with the `syscall` directly behind it; the stub comes
+//! A rewritten site is always a call of a thunk with the `syscall` directly behind it; the thunk comes
 //! back behind that. The call clobbers more than the instruction does, the arithmetic flags and a few
 //! bytes below the stack pointer, and it needs room. So in this order:
 //!
@@ -13,21 +13,23 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, Register};
 
-use crate::cfi::Script;
-use crate::code::{self, Code, Node, Place, Target};
-use crate::constants::{Load, Numbers};
-use crate::elf::{Object, R_X86_64_PLT32, Reloc, STT_FUNC, STT_GNU_IFUNC};
-use crate::emit::Plan;
+use crate::analysis::constants::{Load, Numbers};
+use crate::analysis::flow::{self, Functions, flags_dead_behind};
+use crate::analysis::liveness::{self, Liveness};
+use crate::analysis::redzone::{self, Use};
+use crate::decode::{self, Code, Node, Place, Target};
 use crate::error::Result;
-use crate::flow::{self, Functions, flags_dead_behind};
-use crate::frames::{Cfa, Frame, Frames};
-use crate::liveness::{self, Liveness};
-use crate::numbers::{EXIT, EXITS, MUNMAP, RT_SIGRETURN, STACK_NUMBERS, WHOLE_FRAME};
-use crate::redzone::{self, Use};
+use crate::options::Options;
+use crate::read::elf::{Object, R_X86_64_PLT32, Reloc, STT_FUNC, STT_GNU_IFUNC};
+use crate::read::frames::{Cfa, Frame, Frames};
 use crate::report::LeftSite;
-use crate::trampoline::{self, Body, Call, Hole};
-use crate::traps;
-use crate::{Options, Reason, Report, SkipReason, Stub};
+use crate::report::{Reason, Report, SkipReason};
+use crate::rewrite::hlt;
+use crate::rewrite::trampoline::{self, Body, Call, Hole};
+use crate::syscalls::{EXIT, EXITS, MUNMAP, RT_SIGRETURN, STACK_NUMBERS, WHOLE_FRAME};
+use crate::thunk::Thunk;
+use crate::write::cfi::Script;
+use crate::write::emit::Plan;
 
 /// `call rel32`, as long as `jmp rel32`
 const CALL_SIZE: u64 = 5;
@@ -62,16 +64,16 @@ pub(crate) fn rewrite(
     report: &mut Report,
     options: &Options,
 ) -> Result<()> {
-    if object.symbol_section().is_none() || !code::has_sites(object)? {
+    if object.symbol_section().is_none() || !decode::has_sites(object)? {
         return Ok(());
     }
     let (frames, frames_complete) = Frames::read(object)?;
     let code = Code::decode(object, &frames)?;
     let sites: Vec<Node> = (0..code.nodes.len())
-        .filter(|&node| code::is_site(&code.nodes[node]))
+        .filter(|&node| decode::is_site(&code.nodes[node]))
         .filter(|&node| !is_rewritten(object, &code, node))
         .collect();
-    if sites.is_empty() && !code.nodes.iter().any(code::is_trap) {
+    if sites.is_empty() && !code.nodes.iter().any(decode::is_trap) {
         return Ok(());
     }
     let functions = Functions::group(&code);
@@ -93,13 +95,13 @@ pub(crate) fn rewrite(
             .call_form
             .then(|| Liveness::new(object, &code, &functions, &numbers)),
         cancellation_ranges: cancellation_ranges(object)?,
-        live: BTreeMap::new(),
+        preserved: BTreeMap::new(),
         skipped: BTreeMap::new(),
         plan,
     };
     report.sites += sites.len();
-    let traps = traps::find(&mut work, place, report);
-    let traps = traps::rewrite_in_place(&mut work, traps, report);
+    let traps = hlt::find(&mut work, place, report);
+    let traps = hlt::rewrite_in_place(&mut work, traps, report);
     let leave = |report: &mut Report, where_: String, reason| {
         report.left.push(LeftSite { where_, reason });
     };
@@ -123,7 +125,7 @@ pub(crate) fn rewrite(
             }
         }
     }
-    moved.extend(traps::rewrite_by_trampoline(&mut work, traps, report)?);
+    moved.extend(hlt::rewrite_by_trampoline(&mut work, traps, report)?);
     let mut by_section: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
     for node in moved {
         let places = by_section.entry(code.section_of(node)).or_default();
@@ -132,7 +134,7 @@ pub(crate) fn rewrite(
     for (section, places) in by_section {
         extend_function(object, work.plan, section, &places)?;
     }
-    report.live = work.live;
+    report.preserved = work.preserved;
     report.skipped = work.skipped;
     for (&section, relocs) in &mut work.plan.relocs {
         if object.sections[section].is_code() {
@@ -226,7 +228,7 @@ pub(crate) struct Work<'w, 'd> {
     liveness: Option<Liveness<'w, 'd>>,
     pub cancellation_ranges: Vec<Place>,
     /// How many sites have taken the call form, by the registers that live on behind them.
-    live: BTreeMap<u8, usize>,
+    preserved: BTreeMap<u8, usize>,
     /// How many have not, and why.
     skipped: BTreeMap<SkipReason, usize>,
     pub plan: &'w mut Plan,
@@ -318,10 +320,10 @@ impl<'w> Work<'w, '_> {
             code.node_at(place)
                 .is_some_and(|node| functions.of_region(code.region_of(node)) == function)
         });
-        let is_told =
-            !EXITS.contains(&number) && code.is_told((section, code.nodes[site].next_ip()));
-        if has_range || is_told {
-            return Some(SkipReason::AddressTold);
+        let is_address_taken = !EXITS.contains(&number)
+            && code.is_address_taken((section, code.nodes[site].next_ip()));
+        if has_range || is_address_taken {
+            return Some(SkipReason::AddressTaken);
         }
         let changes_flags = functions.regions(function).any(|region| {
             let mut nodes = code.regions[region].nodes.clone();
@@ -330,9 +332,13 @@ impl<'w> Work<'w, '_> {
         changes_flags.then_some(SkipReason::Direction)
     }
 
-    /// The stub that a site calls, in the one form or the other, and why in the other.
-    fn stub_for(&mut self, site: Node, number: Option<u32>) -> Result<(Stub, Option<SkipReason>)> {
-        let skip_form = number.map_or(Stub::Generic, Stub::Number);
+    /// The thunk that a site calls, in the one form or the other, and why in the other.
+    fn thunk_for(
+        &mut self,
+        site: Node,
+        number: Option<u32>,
+    ) -> Result<(Thunk, Option<SkipReason>)> {
+        let skip_form = number.map_or(Thunk::Generic, Thunk::Number);
         let skipped = match number {
             _ if self.liveness.is_none() => None,
             None => Some(SkipReason::UnknownNumber),
@@ -340,20 +346,20 @@ impl<'w> Work<'w, '_> {
         };
         Ok(match (&mut self.liveness, number, skipped) {
             (Some(liveness), Some(number), None) => {
-                let live = match EXITS.contains(&number) {
+                let preserved = match EXITS.contains(&number) {
                     true => 0,
                     false => liveness.behind(site)?,
                 };
-                (Stub::Call { number, live }, None)
+                (Thunk::Call { number, preserved }, None)
             }
             (_, _, skipped) => (skip_form, skipped),
         })
     }
 
     /// Counts a site that has been rewritten.
-    fn count(&mut self, stub: Stub, skipped: Option<SkipReason>) {
-        if let Stub::Call { live, .. } = stub {
-            *self.live.entry(live).or_default() += 1;
+    fn count(&mut self, thunk: Thunk, skipped: Option<SkipReason>) {
+        if let Thunk::Call { preserved, .. } = thunk {
+            *self.preserved.entry(preserved).or_default() += 1;
         } else if let Some(reason) = skipped {
             *self.skipped.entry(reason).or_default() += 1;
         }
@@ -371,16 +377,16 @@ impl<'w> Work<'w, '_> {
         let section = code.section_of(site);
         let (from, to) = (code.nodes[load.first].ip(), code.nodes[site].ip());
         let loaded = code.nodes[load.last].next_ip();
-        let (stub, skipped) = self.stub_for(site, Some(load.number))?;
+        let (thunk, skipped) = self.thunk_for(site, Some(load.number))?;
         // The one form has the `syscall` to take the place of as well.
-        let room = match stub {
-            Stub::Call { .. } => loaded - from + SYSCALL_SIZE,
+        let room = match thunk {
+            Thunk::Call { .. } => loaded - from + SYSCALL_SIZE,
             _ => loaded - from,
         };
         // Unwinders look at what is in front of the return address: there the frame has to be the one
         // of the `syscall`.
-        let is_covered =
-            site == load.last + 1 && (load.first == load.last || matches!(stub, Stub::Call { .. }));
+        let is_covered = site == load.last + 1
+            && (load.first == load.last || matches!(thunk, Thunk::Call { .. }));
         let fits = room >= CALL_SIZE
             && code.relocs_in(section, from..loaded).is_empty()
             && (load.first..=site).all(|node| !self.changed.contains(&node))
@@ -393,8 +399,8 @@ impl<'w> Work<'w, '_> {
             && (site == load.last + 1
                 || !jumps_anywhere(code, self.functions, self.function_of(site)))
             && (is_covered || self.keeps_frame(section, from, to)?);
-        if fits && self.slide(section, load, site, stub) {
-            self.count(stub, skipped);
+        if fits && self.slide(section, load, site, thunk) {
+            self.count(thunk, skipped);
             return Ok(true);
         }
         Ok(false)
@@ -413,7 +419,7 @@ impl<'w> Work<'w, '_> {
         Ok(unchanged && behind.is_some_and(|behind| behind.start == frame.start))
     }
 
-    /// Whether a return follows: the stub's own does as well then.
+    /// Whether a return follows: the thunk's own does as well then.
     fn returns_behind(&self, site: Node) -> bool {
         let (code, next) = (self.code, site + 1);
         let (section, end) = (code.section_of(site), code.nodes[site].next_ip());
@@ -423,16 +429,16 @@ impl<'w> Work<'w, '_> {
     }
 
     /// Takes the load out, moves what is behind it up, and puts the call in front of the site.
-    fn slide(&mut self, section: usize, load: Load, site: Node, stub: Stub) -> bool {
+    fn slide(&mut self, section: usize, load: Load, site: Node, thunk: Thunk) -> bool {
         let (code, object) = (self.code, self.object);
         let Some(relocs) = code.relocs_of(section) else {
             return false;
         };
-        let opcode = match stub {
-            Stub::Call { .. } if self.returns_behind(site) => JUMP,
+        let opcode = match thunk {
+            Thunk::Call { .. } if self.returns_behind(site) => JUMP,
             _ => CALL,
         };
-        let symbol = self.plan.stub_symbol(object, stub);
+        let symbol = self.plan.thunk_symbol(object, thunk);
         let original = object.content(section);
         let content = self
             .plan
@@ -474,15 +480,15 @@ impl<'w> Work<'w, '_> {
             at += bytes.len() as u64;
         }
         let syscall = code.nodes[site].ip();
-        let end = match stub {
-            Stub::Call { .. } => code.nodes[site].next_ip(),
+        let end = match thunk {
+            Thunk::Call { .. } => code.nodes[site].next_ip(),
             _ => syscall,
         };
         let call = (end - CALL_SIZE) as usize;
         // Where it takes the place of all, the call fills what is left itself: a `cs` prefix means
         // nothing to it.
-        let filling = match stub {
-            Stub::Call { .. } if call - at as usize <= MANY_PREFIXES => CS_PREFIX,
+        let filling = match thunk {
+            Thunk::Call { .. } if call - at as usize <= MANY_PREFIXES => CS_PREFIX,
             _ => NOP,
         };
         content[at as usize..call].fill(filling);
@@ -504,7 +510,7 @@ impl<'w> Work<'w, '_> {
         if !self.cancellation_ranges.is_empty() {
             return Ok(Err(Reason::CancellationRange));
         }
-        if goes_on_behind(object, code, section) {
+        if falls_through_section(object, code, section) {
             return Ok(Err(Reason::FallsOnward));
         }
         let number = self.numbers.at(site);
@@ -512,7 +518,7 @@ impl<'w> Work<'w, '_> {
         if red_zone && number.is_some_and(|number| STACK_NUMBERS.contains(&number)) {
             return Ok(Err(Reason::RedZone));
         }
-        // What the stub loads need not be loaded; but a zero may be there for its flags as well.
+        // What the thunk loads need not be loaded; but a zero may be there for its flags as well.
         let load = self
             .numbers
             .load_for(code, site)
@@ -541,9 +547,9 @@ impl<'w> Work<'w, '_> {
                 return Ok(Err(Reason::Frame));
             }
         }
-        let (stub, skipped) = self.stub_for(site, number)?;
+        let (thunk, skipped) = self.thunk_for(site, number)?;
         let call = Call {
-            stub,
+            thunk,
             replaced: load.filter(|load| hole.first <= *load.start()),
             red_zone,
         };
@@ -557,7 +563,7 @@ impl<'w> Work<'w, '_> {
                 .as_ref()
                 .map(|(frame, script)| (*frame, script, cfa)),
         )?;
-        self.count(stub, skipped);
+        self.count(thunk, skipped);
         Ok(Ok(description.is_some()))
     }
 
@@ -592,7 +598,7 @@ impl<'w> Work<'w, '_> {
 
 /// Whether the code of a section may go on into whatever the linker puts behind it, as that of
 /// `.init` does: then nothing can be added at its end.
-pub(crate) fn goes_on_behind(object: &Object<'_>, code: &Code, section: usize) -> bool {
+pub(crate) fn falls_through_section(object: &Object<'_>, code: &Code, section: usize) -> bool {
     let name = object.sections[section].name;
     if matches!(name, b".init" | b".fini") {
         return true;
@@ -615,7 +621,7 @@ pub(crate) fn goes_on_behind(object: &Object<'_>, code: &Code, section: usize) -
         }
     }
     let instruction = &code.nodes[node];
-    code.next(node).falls && !flow::is_call(instruction) && !code::is_trap(instruction)
+    code.next(node).falls && !flow::is_call(instruction) && !decode::is_trap(instruction)
 }
 
 /// Whether a function jumps to addresses that nothing shows. Then nothing in it may move: any

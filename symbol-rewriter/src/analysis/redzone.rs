@@ -12,8 +12,8 @@ use std::collections::{HashMap, HashSet};
 
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
-use crate::code::{Code, Node, Target};
-use crate::flow::{is_call, is_filling, is_padding};
+use crate::analysis::flow::{is_call, is_filling, is_padding};
+use crate::decode::{Code, Node, Target};
 
 /// What is known of the stack at an instruction. Offsets count from the stack pointer at the
 /// function's entry.

@@ -10,12 +10,12 @@ use std::ops::ControlFlow;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
 
-use crate::elf::{
+use crate::error::Result;
+use crate::read::elf::{
     Object, R_X86_64_PLT32, Reloc, SHF_ALLOC, SHT_NOTE, STT_FILE, STT_FUNC, STT_GNU_IFUNC,
     STT_OBJECT, STT_SECTION, STT_TLS, Symbol,
 };
-use crate::error::Result;
-use crate::frames::Frames;
+use crate::read::frames::Frames;
 
 const R_X86_64_PC32: u32 = 2;
 const R_X86_64_PC16: u32 = 13;
@@ -79,7 +79,7 @@ pub(crate) struct Code {
     taken: BTreeSet<Place>,
     /// Places whose addresses are known by other means than a branch: by a symbol, by a relocation
     /// or by an instruction that makes them.
-    told: BTreeSet<Place>,
+    address_taken: BTreeSet<Place>,
 }
 
 struct CodeSection {
@@ -193,7 +193,7 @@ impl Code {
             symbols: object.symbols().collect::<Result<_>>()?,
             leaders: BTreeSet::new(),
             taken: BTreeSet::new(),
-            told: BTreeSet::new(),
+            address_taken: BTreeSet::new(),
         };
         for (index, section) in object.sections.iter().enumerate() {
             if section.is_code() {
@@ -244,7 +244,7 @@ impl Code {
                 continue;
             }
             let index = self.sections[position].index;
-            self.told.insert((index, symbol.value));
+            self.address_taken.insert((index, symbol.value));
             if symbol.value >= object.sections[index].size {
                 self.leaders.insert((index, symbol.value));
                 continue;
@@ -278,7 +278,7 @@ impl Code {
                     // Parts of functions have frame descriptions too, but those do not begin with a
                     // stack that holds nothing but the return address.
                     entry: frame.cfa(object, frame.start)
-                        == Some(crate::frames::Cfa::StackPointer(8)),
+                        == Some(crate::read::frames::Cfa::StackPointer(8)),
                     ..Start::default()
                 });
         }
@@ -326,7 +326,7 @@ impl Code {
                         .relocs_in(index, instruction.ip()..instruction.next_ip())
                         .is_empty()
                 {
-                    self.told
+                    self.address_taken
                         .insert((index, instruction.ip_rel_memory_address()));
                 }
                 if let Ok(Some(place)) = self.branch_place(index, &instruction) {
@@ -355,7 +355,7 @@ impl Code {
                 };
                 if self.position(section).is_some() {
                     self.leaders.insert((section, place));
-                    self.told.insert((section, place));
+                    self.address_taken.insert((section, place));
                 } else {
                     tables.insert((section, place));
                 }
@@ -432,7 +432,7 @@ impl Code {
     fn add_taken(&mut self, place: Place) {
         self.leaders.insert(place);
         self.taken.insert(place);
-        self.told.insert(place);
+        self.address_taken.insert(place);
     }
 
     fn cut_regions(&mut self, object: &Object<'_>, starts: &[BTreeMap<u64, Start>]) {
@@ -524,8 +524,8 @@ impl Code {
     }
 
     /// Whether anything but a branch may know the address of a place.
-    pub fn is_told(&self, place: Place) -> bool {
-        self.told.contains(&place)
+    pub fn is_address_taken(&self, place: Place) -> bool {
+        self.address_taken.contains(&place)
     }
 
     /// Whether any place that may be entered lies in a range.

@@ -1,7 +1,7 @@
 //! Liveness: which registers that a system call preserves are of any use behind a site.
 //!
 //! A `syscall` leaves all its argument registers as they were, and code may rely on that. A call of a
-//! stub can only be cheaper if it need not save those that nobody reads again. A register is taken to
+//! thunk can only be cheaper if it need not save those that nobody reads again. A register is taken to
 //! be read unless every way on from the site writes to it first or comes to where no calling
 //! convention carries it on.
 //!
@@ -14,12 +14,12 @@ use iced_x86::{
     FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedRegister,
 };
 
-use crate::code::{Code, Node, Place, Target};
-use crate::constants::Numbers;
-use crate::elf::{Object, STB_LOCAL, STT_SECTION};
+use crate::analysis::constants::Numbers;
+use crate::analysis::flow::{self, Functions};
+use crate::decode::{Code, Node, Place, Target};
 use crate::error::Result;
-use crate::flow::{self, Functions};
-use crate::numbers;
+use crate::read::elf::{Object, STB_LOCAL, STT_SECTION};
+use crate::syscalls;
 
 /// A set of argument registers: bit 0 is the first one.
 pub(crate) type Mask = u8;
@@ -167,8 +167,8 @@ impl<'w, 'd> Liveness<'w, 'd> {
         }
         if instruction.mnemonic() == Mnemonic::Syscall {
             return Ok(match self.numbers.at(node) {
-                Some(number) if numbers::EXITS.contains(&number) => (RDI, ALL),
-                Some(number) => ((1 << numbers::arguments(number).min(6)) - 1, 0),
+                Some(number) if syscalls::EXITS.contains(&number) => (RDI, ALL),
+                Some(number) => ((1 << syscalls::arguments(number).min(6)) - 1, 0),
                 None => (ALL, 0),
             });
         }
@@ -315,7 +315,7 @@ impl Callers {
 /// Any other function may return a pair, the second half of it in rdx; code does not tell that from
 /// an argument left there. The exceptions in a C library, `div` and its like, make no system calls.
 fn returns_one_register(name: &[u8], is_global: bool) -> bool {
-    name.starts_with(b"__") || is_global && numbers::is_call_name(name)
+    name.starts_with(b"__") || is_global && syscalls::is_call_name(name)
 }
 
 /// The argument registers that an instruction reads and certainly overwrites.

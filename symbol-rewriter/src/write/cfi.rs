@@ -7,10 +7,10 @@
 
 use gimli::{BaseAddresses, EhFrame, LittleEndian, UnwindSection as _};
 
-use crate::elf::{Object, Reloc, STB_LOCAL};
-use crate::emit::Plan;
 use crate::error::Result;
-use crate::frames::{Cfa, Frame};
+use crate::read::elf::{Object, Reloc, STB_LOCAL};
+use crate::read::frames::{Cfa, Frame};
+use crate::write::emit::Plan;
 
 const DW_CFA_ADVANCE_LOC: u8 = 0x40;
 const DW_CFA_OFFSET: u8 = 0x80;
@@ -101,7 +101,7 @@ impl Script {
 
     /// Adds the description of a trampoline to the plan.
     ///
-    /// `pieces` are in the order of the trampoline, which begins at `start` of the section the frame
+    /// `chunks` are in the order of the trampoline, which begins at `start` of the section the frame
     /// is for, and is `len` long. `cfa` is the frame's address at the pieces that run with a lowered
     /// stack pointer.
     pub fn describe(

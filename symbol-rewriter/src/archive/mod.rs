@@ -3,6 +3,8 @@
 //! The index is written from what the members' symbol tables said while they were renamed, so no
 //! member is parsed twice. Members that are no ELF objects are copied, with their index entries.
 
+pub(crate) mod script;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,17 +13,20 @@ use std::sync::LazyLock;
 use object::read::archive::{ArchiveFile, ArchiveMember};
 use rayon::prelude::*;
 
-use crate::elf::{self, Kind};
-use crate::emit::Names;
-use crate::error::{Result, malformed};
-use crate::pieces::Pieces;
-use crate::{Error, ErrorKind, Options, Report, RewrittenPieces};
-use crate::{emit, object_file};
+use crate::error::{Error, ErrorKind, Result, malformed};
+use crate::object_file;
+use crate::options::Options;
+use crate::output::RewrittenChunks;
+use crate::read::elf::{self, Kind};
+use crate::report::Report;
+use crate::write::chunks::Chunks;
+use crate::write::emit;
+use crate::write::emit::Names;
 
 /// A member as it goes out.
 struct Member<'d> {
     name: &'d [u8],
-    data: Pieces<'d>,
+    data: Chunks<'d>,
     header: [u64; 4],
     defined: Names,
     report: Report,
@@ -33,7 +38,7 @@ pub(crate) fn rewrite<'d>(
     dir: Option<&Path>,
     data: &'d [u8],
     options: &Options,
-) -> std::result::Result<RewrittenPieces<'d>, Error> {
+) -> std::result::Result<RewrittenChunks<'d>, Error> {
     let at_file = |kind| Error {
         file: name.to_string(),
         member: None,
@@ -95,7 +100,7 @@ pub(crate) fn rewrite<'d>(
     for member in &members {
         report.add(&member.report);
     }
-    Ok(RewrittenPieces {
+    Ok(RewrittenChunks {
         data: write(members).map_err(at_file)?,
         report,
     })
@@ -106,14 +111,14 @@ fn content_of<'d>(
     place: &str,
     content: &'d [u8],
     options: &Options,
-) -> Result<(Pieces<'d>, Option<Names>, Report)> {
+) -> Result<(Chunks<'d>, Option<Names>, Report)> {
     match elf::kind(content) {
         Kind::Elf => {
             let done = object_file::rewrite(place, content, options)?;
             Ok((done.data, Some(done.defined), done.report))
         }
         kind => {
-            let copy = Pieces::from(Cow::Borrowed(content));
+            let copy = Chunks::from(Cow::Borrowed(content));
             Ok((copy, None, object_file::copied(place, kind)))
         }
     }
@@ -149,13 +154,13 @@ fn read_index(archive: &ArchiveFile<'_>) -> Index {
 }
 
 /// Puts the members of several rewritten archives, or rewritten objects with names, into one.
-pub(crate) fn merge(archives: &[(Vec<u8>, Vec<u8>)]) -> Result<Pieces<'_>> {
+pub(crate) fn merge(archives: &[(Vec<u8>, Vec<u8>)]) -> Result<Chunks<'_>> {
     let mut members = Vec::new();
     for (name, data) in archives {
         if elf::kind(data) != Kind::Archive {
             members.push(Member {
                 name,
-                data: Pieces::from(Cow::Borrowed(&data[..])),
+                data: Chunks::from(Cow::Borrowed(&data[..])),
                 header: [0, 0, 0, 0o644],
                 defined: emit::defined(&elf::Object::parse(data)?)?,
                 report: Report::default(),
@@ -174,7 +179,7 @@ pub(crate) fn merge(archives: &[(Vec<u8>, Vec<u8>)]) -> Result<Pieces<'_>> {
             let content = content.map_err(|e| malformed(e.to_string()))?;
             members.push(Member {
                 name: member.name(),
-                data: Pieces::from(Cow::Borrowed(content)),
+                data: Chunks::from(Cow::Borrowed(content)),
                 header: fields(&member),
                 defined,
                 report: Report::default(),
@@ -204,7 +209,7 @@ const MAGIC: &[u8] = b"!<arch>\n";
 const HEADER_SIZE: usize = 60;
 
 /// Writes an ordinary archive in GNU format.
-fn write(members: Vec<Member<'_>>) -> Result<Pieces<'_>> {
+fn write(members: Vec<Member<'_>>) -> Result<Chunks<'_>> {
     let long = |name: &[u8]| name.len() > 15 || name.contains(&b'/') || name.contains(&b' ');
     let mut long_names = Vec::new();
     let names: Vec<Vec<u8>> = members
@@ -280,7 +285,7 @@ fn write(members: Vec<Member<'_>>) -> Result<Pieces<'_>> {
             out.push(b'\n');
         }
     }
-    let mut all = Pieces::from(Cow::Owned(out));
+    let mut all = Chunks::from(Cow::Owned(out));
     for (member, name) in members.into_iter().zip(&names) {
         let size = member.data.len();
         let mut start = Vec::with_capacity(HEADER_SIZE);

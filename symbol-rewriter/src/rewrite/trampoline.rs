@@ -10,16 +10,16 @@ use std::ops::RangeInclusive;
 
 use iced_x86::{ConditionCode, Decoder, DecoderOptions, FlowControl, Mnemonic};
 
-use crate::Stub;
-use crate::cfi::{Piece, Script};
-use crate::code::{Code, Node, has_near_target};
-use crate::elf::{Object, R_X86_64_PLT32, Reloc};
-use crate::emit::Plan;
+use crate::analysis::flow::is_call;
+use crate::decode::{Code, Node, has_near_target};
 use crate::error::Result;
-use crate::flow::is_call;
-use crate::frames::{Cfa, Frame};
-use crate::numbers::STACK_NUMBERS;
-use crate::traps::STORE;
+use crate::read::elf::{Object, R_X86_64_PLT32, Reloc};
+use crate::read::frames::{Cfa, Frame};
+use crate::rewrite::hlt::STORE;
+use crate::syscalls::STACK_NUMBERS;
+use crate::thunk::Thunk;
+use crate::write::cfi::{Piece, Script};
+use crate::write::emit::Plan;
 
 /// `jmp rel32`
 pub(crate) const JUMP_SIZE: u64 = 5;
@@ -47,8 +47,8 @@ pub(crate) struct Hole {
 /// How a moved site calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    pub stub: Stub,
-    /// The instructions in front of the site that only load the number, which the stub does too.
+    pub thunk: Thunk,
+    /// The instructions in front of the site that only load the number, which the thunk does too.
     pub replaced: Option<RangeInclusive<Node>>,
     /// Whether the stack pointer has to pass over the red zone first.
     pub red_zone: bool,
@@ -202,17 +202,17 @@ impl Assembly<'_> {
             .extend_from_slice(&(target.wrapping_sub(behind) as i32).to_le_bytes());
     }
 
-    fn call(&mut self, stub: Stub) {
+    fn call(&mut self, thunk: Thunk) {
         self.calls.push(self.here() + 1);
         self.bytes.extend_from_slice(&CALL);
-        if !matches!(stub, Stub::Call { .. }) {
+        if !matches!(thunk, Thunk::Call { .. }) {
             self.bytes.extend_from_slice(&SYSCALL);
         }
     }
 
     /// The call with the red zone kept.
-    fn guarded_call(&mut self, site: u64, stub: Stub) {
-        let generic = stub == Stub::Generic;
+    fn guarded_call(&mut self, site: u64, thunk: Thunk) {
+        let generic = thunk == Thunk::Generic;
         // With a number that nobody knows, it may be one that comes back with another stack pointer,
         // or means this one: those go without a call.
         let mut to_plain = Vec::new();
@@ -227,7 +227,7 @@ impl Assembly<'_> {
         self.bytes.extend_from_slice(&LOWER);
         self.lowered = RED_ZONE;
         self.piece(site);
-        self.call(stub);
+        self.call(thunk);
         self.bytes.extend_from_slice(&RAISE);
         self.lowered = 0;
         self.piece(site);
@@ -342,8 +342,8 @@ pub(crate) fn build(
         assembly.piece(addr);
         match &body {
             _ if node != site => assembly.moved(original, node),
-            Body::Call(call) if call.red_zone => assembly.guarded_call(addr, call.stub),
-            Body::Call(call) => assembly.call(call.stub),
+            Body::Call(call) if call.red_zone => assembly.guarded_call(addr, call.thunk),
+            Body::Call(call) => assembly.call(call.thunk),
             Body::Trap => assembly.bytes.extend_from_slice(&STORE),
         }
     }
@@ -363,7 +363,7 @@ pub(crate) fn build(
     hole[1..5].copy_from_slice(&jump.to_le_bytes());
 
     let symbol = match &body {
-        Body::Call(call) => Some(plan.stub_symbol(object, call.stub)),
+        Body::Call(call) => Some(plan.thunk_symbol(object, call.thunk)),
         Body::Trap => None,
     };
     let relocs = plan.relocs.entry(section);

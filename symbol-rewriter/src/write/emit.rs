@@ -8,14 +8,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::elf::{
+use crate::error::{Result, malformed, unsupported};
+use crate::names::{keeps_name, prefixed};
+use crate::options::Options;
+use crate::read::elf::{
     HEADER_SIZE, Object, RELA_SIZE, Reloc, SHF_GROUP, SHF_INFO_LINK, SHN_LORESERVE, SHT_GROUP,
     SHT_NOBITS, SHT_RELA, STB_GLOBAL, STB_LOCAL, STT_FILE, STT_SECTION, SYMBOL_SIZE, Section,
 };
-use crate::error::{Result, malformed, unsupported};
-use crate::names::{keeps_name, prefixed};
-use crate::pieces::Pieces;
-use crate::{Options, Stub};
+use crate::thunk::Thunk;
+use crate::write::chunks::Chunks;
 
 /// What the phases before want changed beside the names.
 #[derive(Debug, Default)]
@@ -26,21 +27,21 @@ pub(crate) struct Plan {
     pub relocs: BTreeMap<usize, Vec<Reloc>>,
     /// New sizes of symbols, by their numbers.
     pub sizes: BTreeMap<usize, u64>,
-    /// Stubs, with the numbers their symbols get: those behind the last symbol of the input.
-    pub stubs: BTreeMap<Stub, u32>,
+    /// Thunks, with the numbers their symbols get: those behind the last symbol of the input.
+    pub thunks: BTreeMap<Thunk, u32>,
 }
 
 impl Plan {
-    /// The symbol number of a stub.
-    pub fn stub_symbol(&mut self, object: &Object<'_>, stub: Stub) -> u32 {
-        let next = (object.symbol_count().max(1) + self.stubs.len()) as u32;
-        *self.stubs.entry(stub).or_insert(next)
+    /// The symbol number of a thunk.
+    pub fn thunk_symbol(&mut self, object: &Object<'_>, thunk: Thunk) -> u32 {
+        let next = (object.symbol_count().max(1) + self.thunks.len()) as u32;
+        *self.thunks.entry(thunk).or_insert(next)
     }
 }
 
 /// A written object, and the names it defines for other objects, as an archive's index has them.
 pub(crate) struct Written<'d> {
-    pub data: Pieces<'d>,
+    pub data: Chunks<'d>,
     pub defined: Names,
     pub renamed: usize,
 }
@@ -80,7 +81,7 @@ struct Output<'o, 'd> {
     sections: Vec<Section<'d>>,
     names_of_added: Vec<(usize, Vec<u8>)>,
     /// New contents of sections.
-    contents: BTreeMap<usize, Pieces<'d>>,
+    contents: BTreeMap<usize, Chunks<'d>>,
     /// The symbol table, once it differs.
     symbols: Option<Vec<u8>>,
 }
@@ -101,7 +102,7 @@ pub(crate) fn write<'d>(object: &Object<'d>, plan: Plan, options: &Options) -> R
         out.set_relocs(*target, relocs)?;
     }
     out.resize_symbols(&plan.sizes);
-    let (defined, renamed) = out.rename(&plan.stubs, options)?;
+    let (defined, renamed) = out.rename(&plan.thunks, options)?;
     Ok(Written {
         data: out.finish(),
         defined,
@@ -113,7 +114,7 @@ impl<'d> Output<'_, 'd> {
     /// Gives section `index` other bytes.
     fn set_content(&mut self, index: usize, content: Vec<u8>) {
         self.contents
-            .insert(index, Pieces::from(Cow::Owned(content)));
+            .insert(index, Chunks::from(Cow::Owned(content)));
     }
 
     /// The symbol table, to be changed.
@@ -186,7 +187,7 @@ impl<'d> Output<'_, 'd> {
                     .any(|entry| entry == word)
         });
         if let Some(group) = group {
-            let old = || Pieces::from(Cow::Borrowed(self.object.content(group)));
+            let old = || Chunks::from(Cow::Borrowed(self.object.content(group)));
             let content = self.contents.entry(group).or_insert_with(old);
             content.copy(&(new as u32).to_le_bytes());
         }
@@ -203,8 +204,12 @@ impl<'d> Output<'_, 'd> {
         }
     }
 
-    /// Renames the symbols and adds the stubs'.
-    fn rename(&mut self, stubs: &BTreeMap<Stub, u32>, options: &Options) -> Result<(Names, usize)> {
+    /// Renames the symbols and adds the thunks'.
+    fn rename(
+        &mut self,
+        thunks: &BTreeMap<Thunk, u32>,
+        options: &Options,
+    ) -> Result<(Names, usize)> {
         let object = self.object;
         let Some(table) = object.symbol_section() else {
             self.add_section_names(None)?;
@@ -235,8 +240,8 @@ impl<'d> Output<'_, 'd> {
             let entry = index * SYMBOL_SIZE;
             self.symbols(table)[entry..entry + 4].copy_from_slice(&start.to_le_bytes());
         }
-        if !stubs.is_empty() {
-            self.add_stubs(table, stubs, &mut names)?;
+        if !thunks.is_empty() {
+            self.add_thunks(table, thunks, &mut names)?;
         }
         if let Some(symbols) = self.symbols.take() {
             self.set_content(table, symbols);
@@ -250,26 +255,26 @@ impl<'d> Output<'_, 'd> {
         } else {
             self.add_section_names(None)?;
         }
-        self.contents.insert(strings, names.into_pieces());
+        self.contents.insert(strings, names.into_chunks());
         Ok((defined, renamed))
     }
 
-    /// Adds the stubs' symbols behind the others, where globals belong.
-    fn add_stubs(
+    /// Adds the thunks' symbols behind the others, where globals belong.
+    fn add_thunks(
         &mut self,
         table: usize,
-        stubs: &BTreeMap<Stub, u32>,
+        thunks: &BTreeMap<Thunk, u32>,
         names: &mut Strings<'d>,
     ) -> Result<()> {
         let symbols = self.symbols(table);
         if symbols.is_empty() {
             symbols.resize(SYMBOL_SIZE, 0);
         }
-        let mut in_order: Vec<_> = stubs.iter().collect();
+        let mut in_order: Vec<_> = thunks.iter().collect();
         in_order.sort_by_key(|(_, number)| **number);
-        for (stub, number) in in_order {
+        for (thunk, number) in in_order {
             debug_assert_eq!(symbols.len(), *number as usize * SYMBOL_SIZE);
-            let name = names.push(stub.to_string().as_bytes())?;
+            let name = names.push(thunk.to_string().as_bytes())?;
             let mut symbol = [0; SYMBOL_SIZE];
             symbol[0..4].copy_from_slice(&name.to_le_bytes());
             symbol[4] = STB_GLOBAL << 4;
@@ -297,16 +302,16 @@ impl<'d> Output<'_, 'd> {
             self.sections[*section].name_offset = table.push(name)?;
         }
         if !is_shared {
-            self.contents.insert(index, own.into_pieces());
+            self.contents.insert(index, own.into_chunks());
         }
         Ok(())
     }
 
     /// Lays it out: what keeps its size stays where it stands, the rest goes to the end.
-    fn finish(mut self) -> Pieces<'d> {
+    fn finish(mut self) -> Chunks<'d> {
         let old = self.object.data;
         let mut patches = Patches::default();
-        let mut tail = Pieces::default();
+        let mut tail = Chunks::default();
         for (index, content) in std::mem::take(&mut self.contents) {
             let section = &mut self.sections[index];
             let is_there = index < self.object.sections.len() && section.kind != SHT_NOBITS;
@@ -329,7 +334,7 @@ impl<'d> Output<'_, 'd> {
 
     /// Writes the section headers if any differs; all of them at the end if there are more than
     /// before.
-    fn write_headers(&mut self, patches: &mut Patches, tail: &mut Pieces<'d>) {
+    fn write_headers(&mut self, patches: &mut Patches, tail: &mut Chunks<'d>) {
         let object = self.object;
         let count = self.sections.len();
         let headers = |sections: &[Section<'_>]| -> Vec<u8> {
@@ -381,9 +386,9 @@ impl<'d> Strings<'d> {
         at.map_err(|_| unsupported("more than 4 GiB of symbol names; split the object"))
     }
 
-    fn into_pieces(self) -> Pieces<'d> {
-        let mut all = Pieces::from(Cow::Borrowed(self.old));
-        all.append(Pieces::from(Cow::Owned(self.new)));
+    fn into_chunks(self) -> Chunks<'d> {
+        let mut all = Chunks::from(Cow::Borrowed(self.old));
+        all.append(Chunks::from(Cow::Owned(self.new)));
         all
     }
 }
@@ -397,7 +402,7 @@ impl Patches {
         self.0.push((at, bytes));
     }
 
-    fn apply(mut self, old: &[u8]) -> Pieces<'_> {
+    fn apply(mut self, old: &[u8]) -> Chunks<'_> {
         let is_apart = |pair: &[(usize, Vec<u8>)]| pair[0].0 + pair[0].1.len() <= pair[1].0;
         let in_order = self.0.clone();
         self.0.sort_by_key(|(at, _)| *at);
@@ -407,14 +412,14 @@ impl Patches {
             for (at, bytes) in in_order {
                 all[at..at + bytes.len()].copy_from_slice(&bytes);
             }
-            return Pieces::from(Cow::Owned(all));
+            return Chunks::from(Cow::Owned(all));
         }
-        let mut all = Pieces::default();
+        let mut all = Chunks::default();
         let mut from = 0;
         for (at, bytes) in self.0 {
             all.push(&old[from..at]);
             from = at + bytes.len();
-            all.append(Pieces::from(Cow::Owned(bytes)));
+            all.append(Chunks::from(Cow::Owned(bytes)));
         }
         all.push(&old[from..]);
         all

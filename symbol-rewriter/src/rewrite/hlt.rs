@@ -1,4 +1,4 @@
-//! Traps: `hlt`, which only a processor at ring 3 refuses to execute.
+//! Privileged: `hlt`, which only a processor at ring 3 refuses to execute.
 //!
 //! C libraries end a program by it where all else has failed, or where it must go no further: musl
 //! when it finds its heap corrupted. It is a general protection fault there, and SIGSEGV. At ring 0
@@ -13,11 +13,11 @@
 //! - What neither suits becomes an instruction of one byte that no processor knows: SIGILL, but never
 //!   a way on.
 
-use crate::Report;
-use crate::code::{Code, Node, is_site, is_trap};
+use crate::decode::{Code, Node, is_site, is_trap};
 use crate::error::Result;
-use crate::sites::{self, Work, goes_on_behind, jumps_anywhere};
-use crate::trampoline::{self, Body, Hole, JUMP_SIZE, REACH};
+use crate::report::Report;
+use crate::rewrite::sites::{self, Work, falls_through_section, jumps_anywhere};
+use crate::rewrite::trampoline::{self, Body, Hole, JUMP_SIZE, REACH};
 
 /// `movabs %al,0x8000000000000000`
 pub(crate) const STORE: [u8; 9] = [0xa2, 0, 0, 0, 0, 0, 0, 0, 0x80];
@@ -33,11 +33,11 @@ pub(crate) fn find(work: &mut Work<'_, '_>, place: &str, report: &mut Report) ->
     let code = work.code;
     let mut traps = Vec::new();
     for node in (0..code.nodes.len()).filter(|&node| is_trap(&code.nodes[node])) {
-        report.traps.found += 1;
+        report.privileged.found += 1;
         if work.is_certain(node) {
             traps.push(node);
         } else {
-            report.traps.left.push(work.name(place, node));
+            report.privileged.left.push(work.name(place, node));
         }
     }
     traps
@@ -55,7 +55,7 @@ pub(crate) fn rewrite_in_place(
     for trap in traps {
         // It may be what is never reached behind another one.
         if work.changed.contains(&trap) || store(work, trap) {
-            report.traps.in_place += 1;
+            report.privileged.in_place += 1;
         } else {
             left.push(trap);
         }
@@ -73,18 +73,18 @@ pub(crate) fn rewrite_by_trampoline(
     for trap in traps {
         // As above: it went with the one in front.
         if work.changed.contains(&trap) {
-            report.traps.trampoline += 1;
+            report.privileged.trampoline += 1;
             continue;
         }
         match move_out(work, trap)? {
             Some(described) => {
                 moved.push(trap);
-                report.traps.trampoline += 1;
+                report.privileged.trampoline += 1;
                 report.undescribed += usize::from(!described);
             }
             None => {
                 write(work, trap, trap, &[UNDEFINED]);
-                report.traps.one_byte += 1;
+                report.privileged.one_byte += 1;
             }
         }
     }
@@ -139,7 +139,7 @@ fn store(work: &mut Work<'_, '_>, trap: Node) -> bool {
     let last = last_dead(work, trap, size);
     let end = code.nodes[last].next_ip();
     let can_grow = end == object.sections[section].size
-        && !goes_on_behind(object, code, section)
+        && !falls_through_section(object, code, section)
         && !code.has_leader(section, end..start + size);
     if end - start < size && !can_grow {
         return false;
@@ -183,7 +183,7 @@ fn move_out(work: &mut Work<'_, '_>, trap: Node) -> Result<Option<bool>> {
     let (object, code) = (work.object, work.code);
     let section = code.section_of(trap);
     if !work.cancellation_ranges.is_empty()
-        || goes_on_behind(object, code, section)
+        || falls_through_section(object, code, section)
         || !knows_all_ways(work, trap)
     {
         return Ok(None);

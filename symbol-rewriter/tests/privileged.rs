@@ -29,7 +29,7 @@ fn function(body: &str) -> (Report, Vec<u8>) {
 
 /// In place, by trampoline, of one byte, left.
 fn counts(report: &Report) -> [usize; 4] {
-    let traps = &report.traps;
+    let traps = &report.privileged;
     let counts = [
         traps.in_place,
         traps.trampoline,
@@ -204,7 +204,7 @@ fn traps_in_a_row_are_one() {
 fn the_bytes_of_a_trap_within_an_instruction_are_none() {
     let input = object("mov $0xf4f4f4f4,%eax\nmov -12(%rbp),%ecx\nret");
     let done = rewrite(&input);
-    assert_eq!(done.report.traps.found, 0);
+    assert_eq!(done.report.privileged.found, 0);
     assert_eq!(named(&done.data, ".text"), named(&input, ".text"));
 }
 
@@ -219,7 +219,7 @@ fn what_is_not_certainly_code_is_left_and_named() {
     let input = assemble(source);
     let done = rewrite(&input);
     assert_eq!(counts(&done.report), [0, 0, 0, 1]);
-    assert_eq!(done.report.traps.left, ["input:.text+0x0"]);
+    assert_eq!(done.report.privileged.left, ["input:.text+0x0"]);
     assert_eq!(named(&done.data, ".text"), named(&input, ".text"));
 }
 
@@ -237,7 +237,7 @@ fn a_table_within_the_code_has_no_traps() {
         table: .byte 0xf4,0xf4,0xf4,0xf4
         .size table,.-table";
     let done = rewrite(&assemble(source));
-    assert_eq!(done.report.traps.found, 0);
+    assert_eq!(done.report.privileged.found, 0);
     assert!(named(&done.data, ".text").ends_with(&[0xf4; 4]));
 }
 
@@ -264,7 +264,7 @@ fn traps_stay_where_sites_are_not_asked_for() {
         ..Options::default()
     };
     let done = symbol_rewriter::rewrite("input", None, &input, &options).unwrap();
-    assert_eq!(done.report.traps.found, 0);
+    assert_eq!(done.report.privileged.found, 0);
     assert_eq!(named(&done.data, ".text"), named(&input, ".text"));
 }
 
@@ -274,7 +274,7 @@ fn none_is_left_of(library: &Path, at_least: usize) {
     let output = dir.path().join("library.a");
     let report = rewrite_file(Form::Call, library, &output);
     let [in_place, trampoline, _, left] = counts(&report);
-    assert!(report.traps.found >= at_least && left == 0, "{report}");
+    assert!(report.privileged.found >= at_least && left == 0, "{report}");
     // One byte is for what cannot be helped.
     assert!(in_place + trampoline > at_least / 2, "{report}");
     let code = stdout(std::process::Command::new("objdump").arg("-d").arg(output));

@@ -5,8 +5,8 @@
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindContext, UnwindSection as _};
 
-use crate::elf::{Object, Reloc, SHT_PROGBITS, SHT_X86_64_UNWIND};
 use crate::error::Result;
+use crate::read::elf::{Object, Reloc, SHT_PROGBITS, SHT_X86_64_UNWIND};
 
 /// One frame description entry.
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@ use std::collections::hash_map::Entry;
 
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
-use crate::code::{Code, Node, Target};
-use crate::flow::{self, Functions, is_padding};
+use crate::analysis::flow::{self, Functions, is_padding};
+use crate::decode::{Code, Node, Target};
 
 /// The largest number that counts as one. There are not half as many system calls.
 const LARGEST_NUMBER: u32 = 1023;
@@ -214,7 +214,7 @@ impl Analysis<'_> {
             }
         }
         for node in nodes() {
-            if code.is_told((code.section_of(node), code.nodes[node].ip())) {
+            if code.is_address_taken((code.section_of(node), code.nodes[node].ip())) {
                 analysis.reach(node, [None; 16]);
             }
         }

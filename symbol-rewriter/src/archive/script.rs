@@ -7,17 +7,21 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::error::unsupported;
-use crate::{Error, ErrorKind, Options, Report, RewrittenPieces, archive};
+use crate::error::{Error, ErrorKind, unsupported};
+use crate::options::Options;
+use crate::output::RewrittenChunks;
+use crate::report::Report;
+use crate::{archive, file};
 
 /// The largest text that is taken for a script.
 const LARGEST: usize = 64 * 1024;
 
 /// The files that a script names, if `data` is one.
 pub(crate) fn files(data: &[u8]) -> Option<Vec<String>> {
-    let text = std::str::from_utf8(data)
-        .ok()
-        .filter(|text| text.len() <= LARGEST)?;
+    if data.len() > LARGEST {
+        return None;
+    }
+    let text = std::str::from_utf8(data).ok()?;
     let words = words(text)?;
     let mut files = Vec::new();
     let mut words = words.iter().map(String::as_str);
@@ -78,7 +82,7 @@ pub(crate) fn rewrite(
     dir: Option<&Path>,
     files: &[String],
     options: &Options,
-) -> Result<RewrittenPieces<'static>, Error> {
+) -> Result<RewrittenChunks<'static>, Error> {
     let mut report = Report::default();
     let mut archives = Vec::new();
     for file in files {
@@ -96,21 +100,21 @@ pub(crate) fn rewrite(
                 kind: unsupported("a linker script within a linker script; name its files instead"),
             });
         }
-        let done = crate::rewrite(&label, path.parent(), &data, options)?;
+        let done = file::rewrite(&label, path.parent(), &data, options)?;
         report.add(&done.report);
         let base = path
             .file_name()
             .unwrap_or(OsStr::new("member.o"))
             .as_bytes()
             .to_vec();
-        archives.push((base, done.data));
+        archives.push((base, done.data.into_vec()));
     }
     let data = archive::merge(&archives).map_err(|kind| Error {
         file: name.to_string(),
         member: None,
         kind,
     })?;
-    Ok(RewrittenPieces {
+    Ok(RewrittenChunks {
         data: data.into_owned(),
         report,
     })

@@ -1,0 +1,6 @@
+//! Analysis: what is known of the code around a site.
+
+pub(crate) mod constants;
+pub(crate) mod flow;
+pub(crate) mod liveness;
+pub(crate) mod redzone;

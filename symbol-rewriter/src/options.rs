@@ -1,0 +1,23 @@
+//! Options: what to do to an input.
+
+/// What to do to an input.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The prefix of every program symbol.
+    pub prefix: Vec<u8>,
+    /// Whether to rewrite instructions: `syscall` to a call of a thunk, and instructions that only
+    /// ring 3 refuses to a fault at any ring.
+    pub rewrite_sites: bool,
+    /// Whether a site may take the call form, which replaces its `syscall` altogether.
+    pub call_form: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            prefix: b"_ukl_".to_vec(),
+            rewrite_sites: true,
+            call_form: false,
+        }
+    }
+}
