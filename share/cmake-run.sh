@@ -1,8 +1,8 @@
 #!/bin/sh
-# CMake, by way of toolchain.cmake: sh cmake-run.sh UKL-RUN OPTION... PROGRAM ARGUMENT...
+# Called by CMake through toolchain.cmake: sh cmake-run.sh UKL-RUN OPTION... PROGRAM ARGUMENT...
 #
-# CMake before 3.29 runs what it only tries out (try_run) in the way of tests.  Those programs have
-# no images, and run on this machine.
+# CMake before 3.29 runs try_run() programs with the launcher for tests.  Those programs have no
+# images, so this script runs them on the build host.
 
 number=0
 for word; do

@@ -1,4 +1,4 @@
-/* Says hello, and at which privilege level it does so. */
+/* Prints a greeting and the privilege level at which it runs. */
 #include <stdio.h>
 
 static unsigned int ring(void)
