@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Calls that a UKL program has beyond those of libc.  ukl-cc finds this header
- * without a flag.  On the build host, and at ring 3, each is the ordinary call.
+ * Functions that UKL adds to libc's.  ukl-cc finds this header without a flag.
+ * On the build host and at ring 3, each function makes the ordinary system call.
  */
 #ifndef UKL_H
 #define UKL_H
@@ -20,9 +20,9 @@ extern "C" {
 #endif
 
 /*
- * Deep shortcuts: the work of a system call with less around it.  They behave
- * as the functions of libc whose names they have, errors and signals included;
- * they are no points of cancellation.
+ * Shortcuts: functions that do the work of a system call with fewer checks and
+ * layers.  They behave like the functions of libc with the same name, including
+ * errors and signals, but they are not cancellation points.
  */
 long __ukl_shortcut_sendto(long fd, const void *buf, long len, long flags, long addr, long size);
 long __ukl_shortcut_recvfrom(long fd, void *buf, long len, long flags, long addr, long size);
@@ -76,22 +76,24 @@ static inline int ukl_epoll_wait(int fd, struct epoll_event *events, int max, in
 }
 
 /*
- * How the calling thread gets into the kernel and back from now on, and what it
- * starts.  The image sets it to what its link said; at ring 3 it means nothing.
+ * The policy: how the calling thread, and the threads and processes it starts,
+ * enter the kernel and return from it.  The image sets the policy that the
+ * options of its link chose.  At ring 3 it has no effect.
  */
-#define UKL_BYPASS	0x10000000U	/* calls of the kernel's own functions */
-#define UKL_RET		0x20000000U	/* no IRET behind faults and interrupts */
-#define UKL_SHARED	0x40000000U	/* on the thread's stack (--ukl-stack=shared) */
-/* Of n+1 bypassing calls, one does all that Linux does on the way; 1 to 255. */
+#define UKL_BYPASS	0x10000000U	/* --ukl-transition=bypass */
+#define UKL_RETURN_JUMP	0x20000000U	/* --ukl-return=jump */
+#define UKL_SHARED	0x40000000U	/* --ukl-stack=shared, if the link chose it, too */
+#define UKL_RET		UKL_RETURN_JUMP	/* the old name */
+/* Take the full path after every n bypassed calls; n is 1 to 255. */
 #define UKL_BYPASS_LIMIT(n)	((unsigned int)((n) & 0xff) << 8)
-#define UKL_POLICY	(UKL_BYPASS | UKL_RET | UKL_SHARED | UKL_BYPASS_LIMIT(0xff))
+#define UKL_POLICY	(UKL_BYPASS | UKL_RETURN_JUMP | UKL_SHARED | UKL_BYPASS_LIMIT(0xff))
 
 static inline unsigned int ukl_policy(void)
 {
 	return (unsigned int)personality(0xffffffff) & UKL_POLICY;
 }
 
-/* -1 with errno set, if it cannot be. */
+/* Returns 0, or -1 with errno set. */
 static inline int ukl_set_policy(unsigned int policy)
 {
 	unsigned int now = (unsigned int)personality(0xffffffff);
@@ -104,9 +106,9 @@ static inline int ukl_set_policy(unsigned int policy)
 }
 
 /*
- * The calling thread is not preempted until it blocks, or turns this off again.
- * Threads that never block leave the others a twentieth of each second.  -1 with
- * errno set, if it cannot be: at ring 3 it takes CAP_SYS_NICE.
+ * Turns run to completion on or off: the scheduler does not preempt the calling
+ * thread until it blocks.  Threads that never block leave 5 % of each second to
+ * the others.  Returns 0, or -1 with errno set; at ring 3 it needs CAP_SYS_NICE.
  */
 int ukl_run_to_completion(bool on);
 

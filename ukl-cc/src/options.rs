@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use ukl_ld::args::ukl_options::WITH_VALUE;
+use ukl_ld::args::ukl_table;
+use ukl_ld::args::ukl_table::OptionSpec;
 
 use crate::error::Error;
 
@@ -40,8 +41,8 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
             }
             _ => {}
         }
-        let takes_value = WITH_VALUE.iter().any(|known| known.as_bytes() == name);
-        let whole = if takes_value {
+        let spec = str::from_utf8(name).ok().and_then(ukl_table::find);
+        let whole = if spec.is_some_and(OptionSpec::needs_value) {
             let value = args.next();
             let value = value.ok_or_else(|| Error::NoValue(arg.to_string_lossy().into_owned()))?;
             let mut whole = arg;

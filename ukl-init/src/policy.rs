@@ -45,8 +45,8 @@ impl Policy {
             ("transition", "base") => self.bypass = Some(false),
             ("transition", "bypass") => self.bypass = Some(true),
             ("return", "iret") => self.ret = Some(false),
-            ("return", "ret") => self.ret = Some(true),
-            ("stack", "own") => self.shared = Some(false),
+            ("return", "jump" | "ret") => self.ret = Some(true),
+            ("stack", "kernel" | "own") => self.shared = Some(false),
             ("stack", "shared") => self.shared = Some(true),
             ("stack-size", bytes) => self.stack_size = Some(bytes.parse().ok()?),
             ("bypass-limit", number) => {
@@ -117,7 +117,9 @@ mod tests {
             ("stack-size", "65536"),
         ]);
         assert_eq!(all.unwrap().personality(), 0x6004_0000);
-        let less = policy(&[("return", "iret"), ("stack", "own")]).unwrap();
+        let old = policy(&[("return", "ret"), ("stack", "own")]);
+        assert_eq!(old, policy(&[("return", "jump"), ("stack", "kernel")]));
+        let less = policy(&[("return", "iret"), ("stack", "kernel")]).unwrap();
         assert_eq!(less.or(all.unwrap()).personality(), 0);
     }
 
@@ -128,7 +130,7 @@ mod tests {
             ("bypass-limit", "0"),
             ("bypass-limit", "256"),
             ("speed", "9"),
-            ("return", "jump"),
+            ("return", "sysret"),
             ("stack", "none"),
             ("stack-size", "64K"),
         ] {

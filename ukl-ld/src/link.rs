@@ -18,6 +18,7 @@ use crate::args::response;
 use crate::args::table::Role;
 use crate::args::ukl_options;
 use crate::args::ukl_options::UklOptions;
+use crate::args::ukl_table;
 use crate::cache;
 use crate::cache::Cache;
 use crate::debug;
@@ -71,7 +72,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     }
     let own = UklOptions::collect(&args, std::env::var_os("UKL_FLAGS").as_deref())?;
     if own.help {
-        print!("{}", ukl_options::HELP);
+        print!("{}", ukl_table::help());
         return Ok(0);
     }
     let mut explain = Explain::new(own.explain);
@@ -511,7 +512,7 @@ fn inform(args: &Args, tools: &Tools) -> Result<Option<ExitStatus>> {
             let text = ask(tools, &["--help"])?;
             // Ours go in front of the list of targets, which is the end that scripts look for.
             let at = text.find("\nReport bugs").map_or(text.len(), |at| at + 1);
-            print!("{}{}\n{}", &text[..at], ukl_options::HELP, &text[at..]);
+            print!("{}{}\n{}", &text[..at], ukl_table::help(), &text[at..]);
             Ok(Some(ExitStatus::default()))
         }
         _ => Host::new(tools, &args.host_words())?.exec().map(Some),

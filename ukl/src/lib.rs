@@ -1,7 +1,7 @@
-//! Calls that a UKL program has beyond those of libc: what `ukl.h` is to C.
+//! Functions that UKL adds to those of libc: the counterpart of `ukl.h` for Rust.
 //!
-//! A program that uses them builds and runs anywhere: linked by the ordinary linker, on the build
-//! host and at ring 3, each is the ordinary call.
+//! A program that uses them builds and runs anywhere. With the ordinary linker, on the build host and
+//! at ring 3, each function makes the ordinary system call.
 //!
 //! ```
 //! use std::io::Write as _;
@@ -34,51 +34,53 @@ pub use shortcuts::recv;
 pub use shortcuts::send;
 pub use shortcuts::write;
 
-/// How a thread gets into the kernel and back, as bits of its personality(2). The image sets it as
-/// its link said; threads and processes hand it on to what they start. At ring 3 it means nothing.
+/// How a thread enters the kernel and returns from it: bits of its personality(2). The image sets
+/// the policy that the options of its link chose. Threads and processes inherit it. At ring 3 it has
+/// no effect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// System calls call the kernel's own functions, without all that Linux does on the way.
+    /// System calls call the kernel's functions directly (`--ukl-transition=bypass`).
     pub bypass: bool,
-    /// Faults and interrupts return without an `iret`.
-    pub ret: bool,
-    /// Bypassing calls use the thread's own stack (images linked with `--ukl-stack=shared`).
+    /// The kernel returns from faults and interrupts by a jump and not by the instruction `iret`
+    /// (`--ukl-return=jump`).
+    pub return_jump: bool,
+    /// Bypassed calls use the thread's own stack. It takes an image that was linked with
+    /// `--ukl-stack=shared`.
     pub shared: bool,
-    /// Of so many bypassing calls and one, one does all that Linux does on the way; 0 is the
-    /// default, 50.
+    /// The full path is taken after every so many bypassed calls. 0 means the default, 50.
     pub bypass_limit: u8,
 }
 
 const BYPASS: u32 = 0x1000_0000;
-const RET: u32 = 0x2000_0000;
+const RETURN_JUMP: u32 = 0x2000_0000;
 const SHARED: u32 = 0x4000_0000;
 const LIMIT_SHIFT: u32 = 8;
-const ALL: u32 = BYPASS | RET | SHARED | 0xff << LIMIT_SHIFT;
+const ALL: u32 = BYPASS | RETURN_JUMP | SHARED | 0xff << LIMIT_SHIFT;
 
 unsafe extern "C" {
     fn personality(persona: c_ulong) -> c_int;
 }
 
 impl Policy {
-    /// That of the calling thread.
+    /// The policy of the calling thread.
     pub fn get() -> Policy {
         let bits = now();
         Policy {
             bypass: bits & BYPASS != 0,
-            ret: bits & RET != 0,
+            return_jump: bits & RETURN_JUMP != 0,
             shared: bits & SHARED != 0,
             bypass_limit: (bits >> LIMIT_SHIFT) as u8,
         }
     }
 
-    /// Makes it that of the calling thread.
+    /// Sets the policy of the calling thread.
     pub fn set(self) -> io::Result<()> {
         let bit = |wanted, bits| if wanted { bits } else { 0 };
         let bits = bit(self.bypass, BYPASS)
-            | bit(self.ret, RET)
+            | bit(self.return_jump, RETURN_JUMP)
             | bit(self.shared, SHARED)
             | u32::from(self.bypass_limit) << LIMIT_SHIFT;
-        // SAFETY: it takes a number.
+        // SAFETY: the call reads and writes no memory of this process.
         match unsafe { personality(c_ulong::from(now() & !ALL | bits)) } {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(()),
@@ -86,9 +88,10 @@ impl Policy {
     }
 }
 
-/// The whole personality of the calling thread.
+/// All bits of the calling thread's personality.
 fn now() -> u32 {
-    // SAFETY: it takes a number; this one asks for the present personality.
+    // SAFETY: the call reads and writes no memory of this process. This argument only reads the
+    // personality.
     unsafe { personality(0xffff_ffff) as u32 }
 }
 

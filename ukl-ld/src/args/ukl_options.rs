@@ -1,4 +1,4 @@
-//! Options of our own: `--ukl-NAME`, on the command line and in `UKL_FLAGS`.
+//! The values of ukl-ld's own options: `--ukl-NAME`, on the command line and in `UKL_FLAGS`.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -9,97 +9,36 @@ use std::path::PathBuf;
 use crate::args::Args;
 use crate::args::Kind;
 use crate::args::response;
+use crate::args::ukl_table;
+use crate::args::ukl_table::OptionSpec;
 use crate::error::Error;
 use crate::error::Result;
 use crate::kernel_module::shortcuts::Shortcuts;
 
-/// The options that take a value, and with it the next word if no `=` follows.
-pub const WITH_VALUE: &[&str] = &[
-    "add",
-    "bypass-limit",
-    "cmdline",
-    "image",
-    "kernel",
-    "malloc",
-    "return",
-    "shortcuts",
-    "stack",
-    "stack-size",
-    "transition",
-];
-
-/// How much of a stack may be shared, in bytes.
+/// The sizes that the shared part of a stack may have, in bytes.
 const STACK_SIZES: std::ops::RangeInclusive<u64> = (32 << 10)..=(64 << 20);
 
-/// What the image's program is called, behind the name of the host output.
+/// The suffix of the file with the image's program (`--ukl-program`).
 pub const RING0: &str = ".ring0";
 
-/// The same for its ring-3 variant.
+/// The suffix of the file with the program's ring-3 variant (`--ukl-ring3`).
 pub const RING3: &str = ".ring3";
-
-/// The text of `--ukl-help`, and of `--help` on them.
-pub const HELP: &str = "\
-ukl-ld's own options:
-  --ukl-help                  Print this
-  --ukl-explain               Say on stderr what is done and why, with times
-  --ukl-image=PATH            Write the image to PATH instead of OUTPUT.ukl,
-                                probe or not
-  --ukl-no-image              Make no image
-  --ukl-add=HOST:GUEST        Put a file or a tree of the host into the image
-  --ukl-cmdline=TEXT          Build a kernel command line into the image
-  --ukl-kernel=DIR            Use the kernel archive in DIR
-  --ukl-transition=KIND       How system calls enter the kernel: base, with all
-                                that Linux does on the way, or bypass, which
-                                calls the kernel's own function for the call
-                                (the default)
-  --ukl-bypass-limit=N        Of N+1 bypassing calls, make one a base one (50)
-  --ukl-return=KIND           How the kernel returns to the program after faults
-                                and interrupts, and from calls that had to wait:
-                                iret, or ret, without that instruction (iret)
-  --ukl-stack=KIND            The stack of a bypassing call: own, the kernel's
-                                for the thread, or shared, the program's, which
-                                the kernel sees in its own half, too (own)
-  --ukl-stack-size=SIZE       How much of each thread's stack is shared: bytes,
-                                or with K or M behind (64K)
-  --ukl-malloc=KIND           What malloc gets of the system: libc, promises of
-                                pages, or kernel, the pages themselves, at once
-                                and without a fault for each (libc)
-  --ukl-shortcuts=LIST        Take the system calls of these kinds to their work
-                                by a short way: net, file, epoll, or all
-  --ukl-debug                 Keep debugging sections in the image's program
-  --ukl-program[=PATH]        Also write the image's program to PATH, or to
-                                OUTPUT.ring0
-  --ukl-ring3[=PATH]          Also write its ring-3 variant, which runs here,
-                                to PATH, or to OUTPUT.ring3
-  --ukl-keep-temps            Keep the temporary directory and say where it is
-Environment:
-  UKL_FLAGS                   More of these options
-  UKL_IMAGE                   0: make no image; 1: make one for probes, too
-  UKL_LD                      The real linker, instead of the first ld in PATH
-  UKL_CC                      The compiler whose libraries a link of rustc's gets,
-                                instead of cc
-  UKL_LIBDIR                  Where kernel/, init and libexec/ are
-  XDG_CACHE_HOME              Where ukl/ keeps rewritten inputs, instead of
-                                ~/.cache
-";
 
 /// Where a by-product goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// Beside the output, under its name with something behind it.
+    /// Beside the output, under the output's name with a suffix.
     Beside,
-    /// There.
+    /// At this path.
     At(PathBuf),
 }
 
 impl Place {
-    fn of(value: &Option<OsString>) -> Place {
-        value
-            .as_ref()
-            .map_or(Place::Beside, |path| Place::At(path.into()))
+    fn of(value: Option<&OsString>) -> Place {
+        value.map_or(Place::Beside, |path| Place::At(path.into()))
     }
 
-    /// The path, for this output.
+    /// The path of the by-product of this output.
     pub fn path(&self, output: &Path, suffix: &str) -> PathBuf {
         match self {
             Place::Beside => beside(output, suffix),
@@ -108,201 +47,216 @@ impl Place {
     }
 }
 
-/// A file's name with something behind it.
+/// A path with a suffix.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// What they say.
+/// The values of all options.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct UklOptions {
-    /// Print what options there are, and do nothing.
+    /// `--ukl-help`: print the options and exit.
     pub help: bool,
-    /// Print what is done.
+    /// `--ukl-explain`: print each step.
     pub explain: bool,
-    /// Where the image goes.
+    /// `--ukl-image`: the path of the image.
     pub image: Option<PathBuf>,
-    /// No image.
+    /// `--ukl-no-image`.
     pub no_image: bool,
-    /// What to add to the image: from the host, to the guest.
+    /// `--ukl-add`: paths of the host, each with its path in the guest.
     pub add: Vec<(PathBuf, String)>,
-    /// A kernel command line to build in.
+    /// `--ukl-cmdline`: kernel parameters.
     pub cmdline: Option<String>,
-    /// The kernel archive.
+    /// `--ukl-kernel`: the directory of the kernel archive.
     pub kernel: Option<PathBuf>,
-    /// Which system calls take a shortcut.
+    /// `--ukl-shortcuts` and `--ukl-malloc`: the system calls that take a shortcut.
     pub shortcuts: Shortcuts,
-    /// Keep debugging sections.
+    /// `--ukl-debug`: keep debugging sections.
     pub debug: bool,
-    /// Where the image's program goes, too.
+    /// `--ukl-program`: also write the image's program.
     pub program: Option<Place>,
-    /// Where its ring-3 variant goes, too.
+    /// `--ukl-ring3`: also write the program's ring-3 variant.
     pub ring3: Option<Place>,
-    /// Keep the temporary directory.
+    /// `--ukl-keep-temps`: keep the temporary directory.
     pub keep_temps: bool,
-    /// How the program gets into the kernel: settings for init.
+    /// The policy options, as keys and values of init's configuration.
     pub policy: Vec<(&'static str, String)>,
 }
 
 impl UklOptions {
-    /// Takes the options of the command line and of `UKL_FLAGS`, in this order.
+    /// Reads the options of the command line, then those of `UKL_FLAGS`, which override them.
     pub fn collect(args: &Args, flags: Option<&OsStr>) -> Result<UklOptions> {
-        let mut own = UklOptions::default();
-        own.take(args)?;
+        let mut options = UklOptions::default();
+        options.read(args)?;
         if let Some(flags) = flags {
             let flags = Args::parse(response::split(flags.as_bytes()));
             for arg in &flags.list {
                 if !matches!(arg.kind, Kind::Ukl { .. }) {
                     let word = arg.words.first().cloned().unwrap_or_default();
                     return Err(Error::Usage(format!(
-                        "UKL_FLAGS: `{}' is not an option of ukl-ld (see --help); pass options \
-                         of ld on the command line",
+                        "UKL_FLAGS: `{}' is not an option of ukl-ld (see --ukl-help); pass \
+                         options of ld on the command line",
                         word.display()
                     )));
                 }
             }
-            own.take(&flags)?;
+            options.read(&flags)?;
         }
-        if !own.policy.iter().any(|(name, _)| *name == "transition") {
-            own.policy.push(("transition", "bypass".into()));
+        if !options.policy.iter().any(|(name, _)| *name == "transition") {
+            options.policy.push(("transition", "bypass".into()));
         }
-        Ok(own)
+        Ok(options)
     }
 
-    fn take(&mut self, args: &Args) -> Result<()> {
+    fn read(&mut self, args: &Args) -> Result<()> {
         for arg in &args.list {
-            let Kind::Ukl { name, value } = &arg.kind else {
-                continue;
-            };
-            let needed = || {
-                let value = value.clone().filter(|value| !value.is_empty());
-                value.ok_or_else(|| {
-                    Error::Usage(format!("option '--ukl-{name}' requires an argument"))
-                })
-            };
-            match name.as_str() {
-                "help" => self.help = true,
-                "explain" => self.explain = true,
-                "no-image" => self.no_image = true,
-                "debug" => self.debug = true,
-                "keep-temps" => self.keep_temps = true,
-                "image" => self.image = Some(needed()?.into()),
-                "kernel" => self.kernel = Some(needed()?.into()),
-                "program" => self.program = Some(Place::of(value)),
-                "ring3" => self.ring3 = Some(Place::of(value)),
-                "cmdline" => self.cmdline = Some(text(name, needed()?)?),
-                "transition" => {
-                    self.policy("transition", needed()?, |text| {
-                        ["base", "bypass"].contains(&text)
-                    })?;
-                }
-                "return" => {
-                    self.policy("return", needed()?, |text| ["iret", "ret"].contains(&text))?;
-                }
-                "stack" => {
-                    self.policy("stack", needed()?, |text| ["own", "shared"].contains(&text))?;
-                }
-                "malloc" => match text(name, needed()?)?.as_str() {
-                    "kernel" => self.shortcuts.malloc(true),
-                    "libc" => self.shortcuts.malloc(false),
-                    other => {
-                        return Err(Error::Usage(format!(
-                            "option '--ukl-malloc': `{other}' is neither libc nor kernel"
-                        )));
-                    }
-                },
-                "stack-size" => self.stack_size(&text(name, needed()?)?)?,
-                "bypass-limit" => self.policy("bypass-limit", needed()?, |text| {
-                    text.parse::<u8>().is_ok_and(|limit| limit > 0)
-                })?,
-                "shortcuts" => self.shortcuts.add(&text(name, needed()?)?)?,
-                "add" => self.add.push(pair(needed()?)?),
-                _ => {
-                    return Err(Error::Usage(format!("unrecognized option '--ukl-{name}'")));
-                }
-            }
-            if let Some(value) = value
-                && !WITH_VALUE.contains(&name.as_str())
-                && !matches!(name.as_str(), "program" | "ring3")
-            {
-                return Err(Error::Usage(format!(
-                    "option '--ukl-{name}' doesn't allow an argument, but got `{}'",
-                    value.display()
-                )));
+            if let Kind::Ukl { name, value } = &arg.kind {
+                let spec = ukl_table::find(name)
+                    .ok_or_else(|| Error::Usage(format!("unrecognized option '--ukl-{name}'")))?;
+                self.read_one(spec, value.as_ref())?;
             }
         }
         Ok(())
     }
 
-    /// Whether threads are to share their stacks with the kernel.
+    fn read_one(&mut self, spec: &'static OptionSpec, value: Option<&OsString>) -> Result<()> {
+        if let Some(value) = value
+            && !spec.allows_value()
+        {
+            return Err(Error::Usage(format!(
+                "option '--ukl-{}' doesn't allow an argument, but got `{}'",
+                spec.name,
+                value.display()
+            )));
+        }
+        match spec.name {
+            "help" => self.help = true,
+            "explain" => self.explain = true,
+            "no-image" => self.no_image = true,
+            "debug" => self.debug = true,
+            "keep-temps" => self.keep_temps = true,
+            "image" => self.image = Some(required(spec, value)?.into()),
+            "kernel" => self.kernel = Some(required(spec, value)?.into()),
+            "program" => self.program = Some(Place::of(value)),
+            "ring3" => self.ring3 = Some(Place::of(value)),
+            "cmdline" => self.cmdline = Some(text(spec, value)?.to_owned()),
+            "transition" | "return" | "stack" => {
+                self.set_policy(spec.name, choice(spec, text(spec, value)?)?);
+            }
+            "malloc" => self
+                .shortcuts
+                .malloc(choice(spec, text(spec, value)?)? == "kernel"),
+            "stack-size" => {
+                let size = stack_size(spec, text(spec, value)?)?;
+                self.set_policy(spec.name, size.to_string());
+            }
+            "bypass-limit" => {
+                let limit = text(spec, value)?;
+                if !limit.parse::<u8>().is_ok_and(|limit| limit > 0) {
+                    return Err(invalid(spec, limit, "a number from 1 to 255"));
+                }
+                self.set_policy(spec.name, limit);
+            }
+            "shortcuts" => {
+                for kind in text(spec, value)?.split(',') {
+                    self.shortcuts.add(choice(spec, kind)?);
+                }
+            }
+            "add" => self.add.push(pair(spec, text(spec, value)?)?),
+            name => unreachable!("the table has an option that nothing reads: {name}"),
+        }
+        Ok(())
+    }
+
+    /// Whether bypassed calls use the program's stack (`--ukl-stack=shared`).
     pub fn shared_stacks(&self) -> bool {
         let mut policy = self.policy.iter();
         policy.any(|(name, value)| *name == "stack" && value == "shared")
     }
 
-    /// Whether kernel code that comes with UKL is asked for: shortcuts, or what shares the stacks.
+    /// Whether the image needs kernel code that comes with UKL: shortcuts, or the code that maps
+    /// shared stacks.
     pub fn wants_kernel_code(&self) -> bool {
         self.shortcuts.any() || self.shared_stacks()
     }
 
-    /// Takes a size of stacks: what the kernel needs, and a bit for the program.
-    fn stack_size(&mut self, text: &str) -> Result<()> {
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit: Option<u64> = match &text[digits.len()..] {
-            "" => Some(1),
-            "k" | "K" => Some(1 << 10),
-            "m" | "M" => Some(1 << 20),
-            _ => None,
-        };
-        let number: Option<u64> = digits.parse().ok();
-        let size = number.zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
-        let Some(size) = size.filter(|size| STACK_SIZES.contains(size)) else {
-            return Err(Error::Usage(format!(
-                "option '--ukl-stack-size': `{text}' is not a size from 32K to 64M"
-            )));
-        };
-        self.policy("stack-size", size.to_string().into(), |_| true)
-    }
-
-    /// Takes a setting for init; the last of a name holds.
-    fn policy(
-        &mut self,
-        name: &'static str,
-        value: OsString,
-        known: impl Fn(&str) -> bool,
-    ) -> Result<()> {
-        let value = text(name, value)?;
-        if !known(&value) {
-            return Err(Error::Usage(format!(
-                "option '--ukl-{name}': `{value}' is no value of it (see --help)"
-            )));
-        }
+    /// Sets a key of init's configuration. A later value replaces an earlier one.
+    fn set_policy(&mut self, name: &'static str, value: impl Into<String>) {
         self.policy.retain(|(other, _)| *other != name);
-        self.policy.push((name, value));
-        Ok(())
+        self.policy.push((name, value.into()));
     }
 }
 
-fn text(name: &str, value: OsString) -> Result<String> {
-    value.into_string().map_err(|value| {
+/// The value of an option that cannot do without one.
+fn required<'v>(spec: &OptionSpec, value: Option<&'v OsString>) -> Result<&'v OsStr> {
+    let value = value.filter(|value| !value.is_empty());
+    value
+        .map(OsString::as_os_str)
+        .ok_or_else(|| Error::Usage(format!("option '--ukl-{}' requires an argument", spec.name)))
+}
+
+/// The same, as text.
+fn text<'v>(spec: &OptionSpec, value: Option<&'v OsString>) -> Result<&'v str> {
+    let value = required(spec, value)?;
+    value.to_str().ok_or_else(|| {
         Error::Usage(format!(
-            "option '--ukl-{name}': `{}' is not UTF-8",
+            "option '--ukl-{}': `{}' is not valid UTF-8",
+            spec.name,
             value.display()
         ))
     })
 }
 
-fn pair(value: OsString) -> Result<(PathBuf, String)> {
-    let value = text("add", value)?;
+/// The choice of an option that has only a few.
+fn choice(spec: &OptionSpec, value: &str) -> Result<&'static str> {
+    spec.choice(value)
+        .ok_or_else(|| invalid(spec, value, &alternatives(spec.choices)))
+}
+
+fn invalid(spec: &OptionSpec, value: &str, expected: &str) -> Error {
+    Error::Usage(format!(
+        "option '--ukl-{}': `{value}': invalid value; expected {expected}",
+        spec.name
+    ))
+}
+
+/// Words as a list in a sentence: "a, b or c".
+fn alternatives(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [others @ .., last] => format!("{} or {last}", others.join(", ")),
+    }
+}
+
+/// Reads the size of the shared part of a stack, in bytes.
+fn stack_size(spec: &OptionSpec, value: &str) -> Result<u64> {
+    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: Option<u64> = match &value[digits.len()..] {
+        "" => Some(1),
+        "k" | "K" => Some(1 << 10),
+        "m" | "M" => Some(1 << 20),
+        _ => None,
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let size = number.zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
+    size.filter(|size| STACK_SIZES.contains(size))
+        .ok_or_else(|| invalid(spec, value, "a size from 32K to 64M"))
+}
+
+/// Reads `HOST:GUEST`.
+fn pair(spec: &OptionSpec, value: &str) -> Result<(PathBuf, String)> {
     match value.rsplit_once(':') {
         Some((host, guest)) if !host.is_empty() && guest.starts_with('/') => {
             Ok((host.into(), guest.to_owned()))
         }
-        _ => Err(Error::Usage(format!(
-            "option '--ukl-add': `{value}' is not HOST:GUEST with an absolute GUEST path"
-        ))),
+        _ => Err(invalid(
+            spec,
+            value,
+            "HOST:GUEST with an absolute GUEST path",
+        )),
     }
 }
 
@@ -341,7 +295,9 @@ mod tests {
         for wrong in [
             "--ukl-transition=warp",
             "--ukl-bypass-limit=0",
-            "--ukl-return=jump",
+            "--ukl-return=sysret",
+            "--ukl-shortcuts=net,disk",
+            "--ukl-bypass-limit=256",
             "--ukl-malloc=slab",
             "--ukl-stack=none",
             "--ukl-stack-size=1K",
@@ -350,6 +306,45 @@ mod tests {
             "--ukl-stack-size=99999999999999999999K",
         ] {
             assert!(own(&[wrong], None).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn old_names_of_values_are_aliases() {
+        let old = own(&["--ukl-return=ret", "--ukl-stack=own"], None).unwrap();
+        let new = own(&["--ukl-return=jump", "--ukl-stack=kernel"], None).unwrap();
+        assert_eq!(old, new);
+        assert!(new.policy.contains(&("return", "jump".to_owned())));
+        assert!(new.policy.contains(&("stack", "kernel".to_owned())));
+    }
+
+    #[test]
+    fn an_invalid_value_names_the_valid_ones() {
+        let message = |word| own(&[word], None).unwrap_err().to_string();
+        assert_eq!(
+            message("--ukl-transition=warp"),
+            "option '--ukl-transition': `warp': invalid value; expected base or bypass"
+        );
+        assert_eq!(
+            message("--ukl-shortcuts=net,disk"),
+            "option '--ukl-shortcuts': `disk': invalid value; expected net, file, epoll or all"
+        );
+        assert_eq!(
+            message("--ukl-explain=yes"),
+            "option '--ukl-explain' doesn't allow an argument, but got `yes'"
+        );
+        assert_eq!(
+            message("--ukl-kernel"),
+            "option '--ukl-kernel' requires an argument"
+        );
+    }
+
+    #[test]
+    fn the_table_has_no_option_that_nothing_reads() {
+        for spec in ukl_table::OPTIONS {
+            // Most of these values are invalid; none may panic.
+            let _ = UklOptions::default().read_one(spec, None);
+            let _ = UklOptions::default().read_one(spec, Some(&"x:/y".into()));
         }
     }
 

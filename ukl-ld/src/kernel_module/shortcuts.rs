@@ -2,8 +2,6 @@
 //! around it. `--ukl-shortcuts` has the program's system calls of a kind go there, and the function
 //! itself goes the kernel's way where a descriptor is not what it is made for.
 
-use crate::error::Error;
-use crate::error::Result;
 use crate::kernel_module::calls::Calls;
 use crate::kernel_module::link::Module;
 use crate::thunk::table;
@@ -64,22 +62,11 @@ pub struct Shortcuts {
 }
 
 impl Shortcuts {
-    /// Reads an option's value: kinds with commas between.
-    pub fn add(&mut self, list: &str) -> Result<()> {
-        for wanted in list.split(',') {
-            let mut known = KINDS
-                .iter()
-                .map(|(kind, _)| *kind)
-                .filter(|kind| wanted == *kind || wanted == "all")
-                .peekable();
-            if known.peek().is_none() {
-                return Err(Error::Usage(format!(
-                    "option '--ukl-shortcuts': `{wanted}' is none of net, file, epoll, all"
-                )));
-            }
-            self.kinds.extend(known);
-        }
-        Ok(())
+    /// Adds a kind, or all that `--ukl-shortcuts` knows.
+    pub fn add(&mut self, wanted: &str) {
+        let kinds = KINDS.iter().map(|(kind, _)| *kind);
+        self.kinds
+            .extend(kinds.filter(|kind| wanted == *kind || wanted == "all"));
     }
 
     /// Asks for the memory of malloc from the kernel's page allocator, or does not.
@@ -118,21 +105,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_named_with_commas_between() {
+    fn a_kind_names_its_system_calls() {
         let mut shortcuts = Shortcuts::default();
         assert!(!shortcuts.any());
-        shortcuts.add("net,epoll").unwrap();
+        shortcuts.add("net");
+        shortcuts.add("epoll");
         assert_eq!(shortcuts.of(44), Some("__ukl_shortcut_sendto"));
         assert_eq!(shortcuts.of(17), None);
         let mut file = Shortcuts::default();
-        file.add("file").unwrap();
+        file.add("file");
         assert_eq!(file.of(0), shortcuts.of(0));
         assert_eq!(file.of(18), Some("__ukl_shortcut_pwrite64"));
         assert_eq!(file.of(44), None);
-        shortcuts.add("all").unwrap();
+        shortcuts.add("all");
         assert_eq!(shortcuts.of(17), Some("__ukl_shortcut_pread64"));
         assert_eq!(shortcuts.of(39), None);
-        assert!(shortcuts.add("net,disk").is_err());
         assert_eq!(shortcuts.of(12), None);
         shortcuts.malloc(true);
         assert_eq!(shortcuts.of(12), Some("__ukl_shortcut_brk"));

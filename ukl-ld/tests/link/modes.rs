@@ -130,15 +130,9 @@ fn help_of_our_own_options_alone() {
     assert!(output.status.success() && stderr(&output).is_empty());
     let text = stdout(&output);
     assert!(!text.contains("--gc-sections"), "{text}");
-    // What takes no value is not in a list of its own.
-    let flags = ["debug", "explain", "help", "keep-temps", "no-image"];
-    let more = ["program", "ring3"];
-    for name in ukl_ld::args::ukl_options::WITH_VALUE
-        .iter()
-        .chain(&flags)
-        .chain(&more)
-    {
-        assert!(text.contains(&format!("  --ukl-{name}")), "{name}: {text}");
+    for option in ukl_ld::args::ukl_table::OPTIONS {
+        let usage = format!("  {}", option.usage());
+        assert!(text.contains(&usage), "{usage}: {text}");
     }
     // It is behind the options of ld, too.
     let all = stdout(&bench.command(UKL_LD).arg("--help").output().unwrap());
