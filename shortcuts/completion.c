@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Run to completion: a thread that is not preempted until it blocks, or says
- * that it is done.
+ * Run to completion: a thread is not preempted until it blocks or turns this off.
  *
- * It becomes a thread of the real-time class with the highest priority, which
- * none of the others takes the processor from; its interrupts come as ever.  Its
- * watchdog is the scheduler's server for ordinary threads: a twentieth of each
- * second is theirs (sched-deadline.rst), so that a thread that never blocks can
- * be found and killed.  Children start as ordinary ones.
+ * The thread gets the highest priority of the real-time class, so no other thread
+ * preempts it; interrupts are handled as usual.  The scheduler's fair server acts
+ * as a watchdog: it reserves a twentieth of each second for ordinary threads
+ * (Documentation/scheduler/sched-deadline.rst), so a thread that never blocks can
+ * be found and killed.  Children start as ordinary threads.
  */
 #include <linux/sched.h>
 #include <linux/sched/prio.h>
 #include <uapi/linux/sched/types.h>
 
-/* What a thread was: policy, real-time priority, nice value from 0 on. */
+/* A thread's previous scheduling: policy, real-time priority, and nice value - MIN_NICE. */
 #define PACK(policy, priority, nice)	((policy) | (priority) << 8 | ((nice) - MIN_NICE) << 16)
 
 long __ukl_shortcut_run_to_completion(long before);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What all shortcuts begin with: the descriptor. */
+/* Looking up the descriptor, which every shortcut does first. */
 #ifndef DESCRIPTOR_H
 #define DESCRIPTOR_H
 
@@ -12,8 +12,8 @@
 #include <linux/timekeeping.h>
 
 /*
- * fdget() in place.  A process of one thread borrows the reference that its
- * table has; where threads share the table, the kernel's own takes one.
+ * An inlined fdget().  A single-threaded process borrows the reference of its
+ * descriptor table.  If threads share the table, fdget() takes a reference.
  */
 static __always_inline struct fd descriptor(unsigned int number)
 {
@@ -28,10 +28,10 @@ static __always_inline struct fd descriptor(unsigned int number)
 	return BORROWED_FD(file);
 }
 
-/* No error: the call is for the kernel's own function to do. */
+/* Not an errno: the kernel's own function has to handle this call. */
 #define ELSEWHERE (-MAX_ERRNO - 1L)
 
-/* The kernel's own functions, some of which have no header. */
+/* The kernel's own functions.  Not all of them are declared in a header. */
 ssize_t ksys_read(unsigned int fd, char __user *buf, size_t count);
 ssize_t ksys_write(unsigned int fd, const char __user *buf, size_t count);
 int do_epoll_wait(int epfd, struct epoll_event __user *events, int max, struct timespec64 *to);

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * epoll_wait() where something is ready.
+ * epoll_wait() for a set in which something is ready.
  *
- * What is left out: the timeout, which nobody will wait for; taking the ready
- * list away and putting it back, each under the lock; a reference to the file
- * and the way through its and the socket's tables of functions.  What stays: the
- * descriptor's checks and reference, the range check of the buffer, the epoll's
- * mutex, the poll of each file, level, edge and one-shot.  Where nothing is ready
- * the kernel's way waits for it.
+ * Left out: the timeout, because there is nothing to wait for; detaching and
+ * re-attaching the ready list, each under the lock; a reference to each file, and
+ * the indirect calls through the operations of the file and the socket.
+ *
+ * Kept: the checks and the reference of the descriptor, the range check of the
+ * buffer, the mutex of the set, the poll of each file, level-triggered,
+ * edge-triggered and one-shot entries.  If nothing is ready, the kernel's own
+ * function waits.
  */
 #include <linux/fs.h>
 #include <linux/eventpoll.h>
@@ -21,7 +23,7 @@
 #include <net/tcp.h>
 #include <net/udp.h>
 
-/* Made of the kernel's source, as no header has them. */
+/* struct eventpoll and struct epitem, extracted from fs/eventpoll.c: no header has them. */
 #include <generated/ukl-eventpoll.h>
 
 #include "descriptor.h"
@@ -31,12 +33,12 @@ extern const struct proto_ops unix_stream_ops;
 __poll_t unix_poll(struct file *file, struct socket *sock, poll_table *wait);
 
 #define MAX_EVENTS (INT_MAX / sizeof(struct epoll_event))
-/* What one-shot leaves of an entry. */
+/* The bits that remain set in an entry after a one-shot event (EP_PRIVATE_BITS). */
 #define OWN_BITS (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)
-/* Entries of these kinds are off the ready list before they are polled. */
+/* Entries with these bits leave the ready list before they are polled. */
 #define ONCE (EPOLLET | EPOLLONESHOT)
 
-/* As long as ep->mtx is held the file stays, but it may be on its way out. */
+/* ep->mtx keeps the file's memory, but its last reference may be gone already. */
 static __always_inline __poll_t poll_item(struct epitem *epi, poll_table *table)
 {
 	struct file *file = epi->ffd.file;
@@ -70,7 +72,7 @@ static void take_off(struct eventpoll *ep, struct epitem *epi)
 	spin_unlock_irq(&ep->lock);
 }
 
-/* To the end, where it is behind all that wait, unless its callback was there. */
+/* Puts an entry back on the ready list, unless its wake-up callback has done that already. */
 static void put_back(struct eventpoll *ep, struct epitem *epi, bool first)
 {
 	spin_lock_irq(&ep->lock);
@@ -85,7 +87,7 @@ static void put_back(struct eventpoll *ep, struct epitem *epi, bool first)
 	spin_unlock_irq(&ep->lock);
 }
 
-/* What is left is for whoever else waits. */
+/* Wakes other waiters up if ready entries are left. */
 static void wake_others(struct eventpoll *ep)
 {
 	if (list_empty(&ep->rdllist) || !waitqueue_active(&ep->wq))
@@ -96,9 +98,9 @@ static void wake_others(struct eventpoll *ep)
 }
 
 /*
- * With ep->mtx held, nobody else takes entries off the ready list; callbacks
- * add at its end.  So its head can be read without the lock, and an entry that is
- * level-triggered and ready stays where it is.
+ * While ep->mtx is held, nobody else removes entries from the ready list, and
+ * wake-up callbacks only append to it.  So the head can be read without the lock,
+ * and a ready level-triggered entry can stay where it is.
  */
 static int deliver(struct eventpoll *ep, struct epoll_event __user *events, int max)
 {
@@ -112,7 +114,7 @@ static int deliver(struct eventpoll *ep, struct epoll_event __user *events, int 
 	while (count < max && !list_empty(&ep->rdllist)) {
 		epi = list_first_entry(&ep->rdllist, struct epitem, rdllink);
 		once = epi->event.events & ONCE;
-		/* Off the list, its callback puts it there again. */
+		/* Once it is off the list, an event during the poll queues it again. */
 		if (once)
 			take_off(ep, epi);
 		ready = poll_item(epi, &table);
@@ -141,7 +143,7 @@ static int deliver(struct eventpoll *ep, struct epoll_event __user *events, int 
 	return count;
 }
 
-/* epoll_wait() itself: milliseconds, less than none for ever. */
+/* The kernel's epoll_wait().  The timeout is in milliseconds; a negative one is infinite. */
 static noinline long wait_for_events(int fd, void __user *events, int max, int timeout)
 {
 	struct timespec64 end = {};

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Read and write of files of tmpfs and ext4.
+ * Read and write of files on tmpfs and ext4.
  *
- * What is left out of a read whose data is in one page of the page cache: the
- * kiocb and the iterator, the file system's read function, the batch of pages and
- * its read-ahead state.  Of any other read, and of a write: the walk through the
- * file's table of functions, and checks that hold for every file of these.  What
- * stays: the range checks of buffer and position, the LSM hook file_permission,
- * fanotify and inotify, the access time, the page's age, the freezing of file
- * systems, and the accounting of I/O; in the file system's function all that
- * belongs to a write: limits of size, seals, O_APPEND, O_DIRECT, O_SYNC, set-user-ID
- * bits, times, the journal.
+ * A read whose data is in one page of the page cache leaves out the kiocb, the
+ * iterator, the file system's read function, and the batch of pages with its
+ * read-ahead state.  Other reads, and writes, leave out the indirect call through
+ * the file's operations, and checks that always succeed for these files.
+ *
+ * All of them keep the range checks of buffer and position, the LSM hook
+ * file_permission, fanotify and inotify, the access time, the page's age, the
+ * freezing of file systems, and I/O accounting.  A write calls the file system's
+ * function, which handles size limits, seals, O_APPEND, O_DIRECT, O_SYNC,
+ * set-user-ID bits, times, and the journal.
  */
 #ifndef FILE_H
 #define FILE_H
@@ -27,7 +28,7 @@
 
 #include "descriptor.h"
 
-/* These belong to files of the kernel alone. */
+/* Static in the kernel, so no header declares them. */
 extern const struct file_operations shmem_file_operations;
 ssize_t shmem_file_write_iter(struct kiocb *iocb, struct iov_iter *from);
 ssize_t ext4_file_write_iter(struct kiocb *iocb, struct iov_iter *from);
@@ -42,7 +43,7 @@ static __always_inline bool is_known(const struct file *file)
 	return file->f_op == &shmem_file_operations || is_ext4(file);
 }
 
-/* Less than nothing asks for the file system's function. */
+/* Returns a negative value if the file system's function has to do the read. */
 static __always_inline long copy_cached(struct file *file, void __user *buf, size_t len,
 					loff_t pos)
 {
@@ -61,7 +62,7 @@ static __always_inline long copy_cached(struct file *file, void __user *buf, siz
 	if (unlikely(!folio_test_uptodate(folio) || folio_test_hwpoison(folio) ||
 		     folio_test_large(folio)))
 		goto out;
-	/* The size is looked at when the page is known to be whole. */
+	/* Read the size only after the page is known to be up to date, as filemap_read() does. */
 	size = i_size_read(mapping->host);
 	if (unlikely(pos >= size))
 		goto out;
@@ -82,7 +83,7 @@ out:
 	return copied;
 }
 
-/* init_sync_kiocb(), and the priority of the I/O only where there is any right now. */
+/* init_sync_kiocb(); only direct I/O needs the I/O priority at this point. */
 static __always_inline void set_up(struct kiocb *iocb, struct iov_iter *iter, struct file *file,
 				   unsigned int direction, void __user *buf, size_t len, loff_t pos)
 {
@@ -96,7 +97,7 @@ static __always_inline void set_up(struct kiocb *iocb, struct iov_iter *iter, st
 	iov_iter_ubuf(iter, direction, buf, min_t(size_t, len, MAX_RW_COUNT));
 }
 
-/* As new_sync_read() does it. */
+/* The same as new_sync_read(). */
 static noinline long read_iter(struct file *file, void __user *buf, size_t len, loff_t *pos)
 {
 	struct iov_iter iter;
@@ -109,7 +110,7 @@ static noinline long read_iter(struct file *file, void __user *buf, size_t len, 
 	return ret;
 }
 
-/* What is wrong with a call, the kernel's own function finds out and says. */
+/* Whether the arguments are valid.  If not, the kernel's own function reports the error. */
 static __always_inline bool is_plain(const struct file *file, fmode_t mode, void __user *buf,
 				     long len, loff_t pos)
 {
@@ -117,7 +118,7 @@ static __always_inline bool is_plain(const struct file *file, fmode_t mode, void
 	       likely((loff_t)((u64)pos + len) >= 0) && likely(access_ok(buf, len));
 }
 
-/* vfs_read(), of a file of these. */
+/* vfs_read() for files on tmpfs and ext4. */
 static __always_inline long read_file(struct file *file, void __user *buf, long len, loff_t *pos,
 				      fmode_t mode)
 {
@@ -141,7 +142,7 @@ static __always_inline long read_file(struct file *file, void __user *buf, long 
 	return ret;
 }
 
-/* vfs_write(), of a file of these, which are regular. */
+/* vfs_write() for regular files on tmpfs and ext4. */
 static __always_inline long write_file(struct file *file, const void __user *buf, long len,
 				       loff_t *pos, fmode_t mode)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The shortcuts where there is no kernel to call: the system calls themselves.
- * Each has two names: its own, weak, which an image overrules, and the one by
- * which the image's program gets here at ring 3.
+ * The shortcuts for the build host and for ring 3, where they are system calls.
+ * Each function has two names: the shortcut's own, which is weak so that an image
+ * can override it, and one by which the image's program calls it at ring 3.
  */
 
 static long call(long number, long a, long b, long c, long d, long e, long f)
@@ -39,8 +39,8 @@ SHORTCUT(232, epoll_wait);
 SHORTCUT(281, epoll_pwait);
 
 /*
- * Run to completion, as far as a process may have it: completion.c says what it
- * is and how what a thread was is packed.
+ * Run to completion for an ordinary process.  completion.c describes it, and how
+ * the previous scheduling of a thread is packed into a word.
  */
 enum { GETPRIORITY = 140, SETPRIORITY = 141, GETPARAM = 143, SETSCHEDULER = 144, GETSCHEDULER = 145 };
 enum { FIFO = 1, RESET_ON_FORK = 0x40000000, HIGHEST = 99 };
@@ -53,7 +53,7 @@ long __ukl_host_shortcut_run_to_completion(long before)
 	int was = 0;
 	long now, result;
 
-	/* getpriority() gives 40 to 1 for the nice values -20 to 19. */
+	/* The system call getpriority returns 40 to 1 for the nice values -20 to 19. */
 	call(GETPARAM, 0, (long)&was, 0, 0, 0, 0);
 	now = (call(GETSCHEDULER, 0, 0, 0, 0, 0, 0) & 0xff) | (long)was << 8 |
 	      (40 - call(GETPRIORITY, 0, 0, 0, 0, 0, 0)) << 16;

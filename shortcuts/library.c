@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What of ukl.h is more than a call. */
+/* The functions of ukl.h that are more than a system call or shortcut. */
 #include <errno.h>
 #include <stdbool.h>
 #include <ukl.h>
@@ -8,7 +8,7 @@ long __ukl_shortcut_run_to_completion(long before);
 
 int ukl_run_to_completion(bool on)
 {
-	/* What this thread was before; less than nothing while it is that. */
+	/* This thread's scheduling before it was turned on; negative while it is off. */
 	static __thread long before = -1;
 	long result;
 

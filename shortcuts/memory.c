@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * brk() and mmap() for a program whose malloc is to have its memory from the
- * kernel's page allocator at once (--ukl-malloc=kernel).
+ * brk() and mmap() for --ukl-malloc=kernel: malloc gets its memory from the
+ * kernel's page allocator immediately.
  *
- * Linux promises pages, and allocates each when it is touched first, by a fault.
- * What malloc asks for is used soon, so here it comes with its pages: many in one
- * go, without a fault for each.  It stays memory like any other: fork copies it
- * when it is written to, and system calls take its addresses.  Large pieces get
- * pages for their beginning only, as nobody says that all of them is used.
+ * Linux promises pages, and allocates each by a page fault when it is first
+ * touched.  Memory that malloc requests is used soon, so these functions allocate
+ * its pages in advance: many in one call, without a fault for each.  The memory
+ * remains ordinary process memory: fork copies it on write, and system calls
+ * accept its addresses.  A large request gets pages for its beginning only,
+ * because the program may never use all of it.
  */
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/sched.h>
 
-/* No more than this at once, in bytes. */
+/* The most that is allocated in advance for one request, in bytes. */
 #define AT_ONCE (1UL << 20)
 
-/* The kernel's own functions, which have no header. */
+/* The kernel's own functions, which no header declares. */
 long __se_sys_brk(unsigned long end);
 long __se_sys_mmap(unsigned long addr, unsigned long len, unsigned long prot, unsigned long flags,
 		   unsigned long fd, unsigned long off);
@@ -32,7 +33,7 @@ long __ukl_shortcut_brk(unsigned long end)
 	return ret;
 }
 
-/* What malloc implementations ask for: private, nobody's file, to be written to. */
+/* Whether a mapping is of the kind that malloc requests: private, anonymous, writable. */
 static bool is_heap(unsigned long prot, unsigned long flags)
 {
 	return (flags & (MAP_TYPE | MAP_ANONYMOUS)) == (MAP_PRIVATE | MAP_ANONYMOUS) &&

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* sendto() and recvfrom(): socket.h says what is left out of them. */
+/* sendto() and recvfrom().  socket.h says what they leave out. */
 #include "socket.h"
 
-/* Flags that mean the same to all protocols here, or that each looks at itself. */
+/* Flags that all protocols here treat alike, or that each protocol handles itself. */
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_CONFIRM)
 #define RECV_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)
 

@@ -2,14 +2,15 @@
 /*
  * Send and receive on TCP, UDP and Unix stream sockets.
  *
- * What is left out: room for an address that nobody asked for, the walk through
- * the file's, the socket's and the address family's tables of functions (two
- * or three indirect branches, with their mitigation), and for read() and write()
- * the kiocb.  What stays: the descriptor's checks and reference, the range check
- * of the buffer, the LSM hooks socket_sendmsg and socket_recvmsg (file_permission
- * as well for read and write), flow recording, the tracepoints of the lengths,
- * inotify, and the accounting of I/O.  Addresses, control messages and other
- * kinds of sockets go the kernel's way.
+ * Left out: space for an address that the caller did not ask for; the indirect
+ * calls through the operations of the file, the socket and the address family
+ * (two or three, each with its mitigation); and the kiocb of read() and write().
+ *
+ * Kept: the checks and the reference of the descriptor, the range check of the
+ * buffer, the LSM hooks socket_sendmsg and socket_recvmsg (for read and write also
+ * file_permission), flow recording, the tracepoints of the lengths, inotify, and
+ * I/O accounting.  The kernel's own functions handle addresses, control messages
+ * and other kinds of sockets.
  */
 #ifndef SOCKET_H
 #define SOCKET_H
@@ -31,7 +32,7 @@
 
 #include "descriptor.h"
 
-/* These belong to files of the kernel alone. */
+/* Static in the kernel, so no header declares them. */
 extern const struct file_operations socket_file_ops;
 extern const struct proto_ops unix_stream_ops;
 int udp_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags, int *addr_len);
@@ -44,7 +45,7 @@ static __always_inline enum kind kind_of(struct socket *sock)
 {
 	const struct proto_ops *ops = READ_ONCE(sock->ops);
 
-	/* kTLS and sockmap put other protocols in the places of these. */
+	/* kTLS and sockmap replace sk_prot; such sockets are OTHER. */
 	if (ops == &inet_stream_ops)
 		return READ_ONCE(sock->sk->sk_prot) == &tcp_prot ? TCP : OTHER;
 	if (ops == &unix_stream_ops)
@@ -56,7 +57,7 @@ static __always_inline enum kind kind_of(struct socket *sock)
 	return OTHER;
 }
 
-/* A message with nothing but data; the rest of it nobody reads. */
+/* A message that consists of data only.  The members not set here are never read. */
 static __always_inline bool set_up_message(struct msghdr *msg, unsigned int direction,
 					   void __user *buf, size_t len, unsigned int flags)
 {
@@ -123,7 +124,7 @@ static __always_inline long receive(enum kind kind, struct socket *sock, struct 
 	return ret;
 }
 
-/* What call it is for: send() and recv(), or write() and read(). */
+/* The kind of system call: send() and recv(), or write() and read(). */
 enum call { SOCKET_CALL, FILE_CALL };
 
 static __always_inline long transfer(struct file *file, void __user *buf, size_t len,

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A second address for a thread's stack, in the kernel's half (--ukl-stack=shared).
+ * A second mapping of a thread's stack, in the upper half (--ukl-stack=shared).
  *
- * The upper part of the stack, from what is in use now on, is pinned and mapped
- * once more.  Kernel functions can run there: unlike the program's address it is
- * good for whoever wakes the thread up, in another address space.  Above it is a
- * hole as long as the way to the end of all stacks, so that a stack which is no
- * part of it cannot be taken for one by adding the distance.
+ * The part of the stack around the current stack pointer is pinned and mapped
+ * again.  Kernel functions can run there: unlike the program's address of
+ * the stack, the address in the upper half is valid for a waker in any address
+ * space.  The mapping is followed by an unmapped range that reaches as far as the
+ * end of all user addresses.  So adding the distance to the stack pointer of any
+ * stack above this one leads into the unmapped range, and never to other memory.
  *
- * The program may do with its pages what it likes: neither side reads there what
- * the other has written.
+ * The program may do anything with its pages: neither side reads through its
+ * mapping what the other has written.
  */
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -42,7 +43,7 @@ static void free_stack(struct work_struct *work)
 	kfree(shared);
 }
 
-/* Whoever unwinds the thread may still look. */
+/* Another CPU may be unwinding this stack, so wait for an RCU grace period. */
 static void release(struct ukl_stack *stack)
 {
 	struct shared *shared = container_of(stack, struct shared, stack);
@@ -64,7 +65,7 @@ static struct shared *make(unsigned long sp)
 	}
 	mmap_read_unlock(current->mm);
 	size = end - start;
-	/* The kernel wants that much for itself. */
+	/* A kernel function needs THREAD_SIZE; anything smaller is of no use. */
 	if (size <= THREAD_SIZE)
 		return NULL;
 	count = size / PAGE_SIZE;
@@ -97,17 +98,17 @@ static void share_stack(unsigned long sp)
 	struct shared *shared = make(sp);
 
 	if (!shared) {
-		/* What fails would fail again. */
+		/* It would fail again for each call. */
 		current->personality &= ~UKL_SHARED;
 		return;
 	}
 	current->thread.ukl_delta = shared->stack.kernel - shared->stack.start;
 	WRITE_ONCE(current->thread.ukl_stack, &shared->stack);
-	/* A context switch sets it as well. */
+	/* A context switch sets this, too; this thread may not have one soon. */
 	this_cpu_write(ukl_cpu.delta, current->thread.ukl_delta);
 }
 
-/* Called by the frame of all kernel code when that is loaded. */
+/* Called by the module frame when the image's kernel code is loaded. */
 int ukl_code_init(void);
 int ukl_code_init(void)
 {

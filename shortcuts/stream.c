@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * read() and write() of sockets, and of files at their position: socket.h and
- * file.h say what is left out of each.
+ * read() and write() on sockets, and on files at their current position.
+ * socket.h and file.h say what each leaves out.
  */
 #include "file.h"
 #include "socket.h"
 
 /*
- * Where a file's position is, locked if anybody else may use it: fdget_pos().  The
- * files here are no directories, and all of them have a position.
+ * Locks the file's position if another thread or process may use it, like
+ * fdget_pos().  The files here are not directories, and all have a position.
  */
 static __always_inline bool lock_position(struct file *file)
 {
@@ -40,7 +40,7 @@ static __always_inline long stream(int number, void __user *buf, long len, bool 
 
 	if (unlikely(!file))
 		return -EBADF;
-	/* Of nothing and of too much the kernel has its own ideas. */
+	/* The kernel's own function handles empty and overlong requests. */
 	if (unlikely(len <= 0))
 		goto out;
 	if (file->f_op == &socket_file_ops)
