@@ -1,6 +1,7 @@
-// What a redis server spends on a request: an ordinary process at ring 3 that starts the server in one way after the
-// other, and asks each the same, one request at a time. For each way and command it prints the server's processor time
-// for a request in nanoseconds, which under `ukl-run --icount` are guest instructions, and the requests a second.
+// Measures what a redis server spends on a request. This is an ordinary process at ring 3 that starts the server with
+// one policy after the other and sends each the same requests, one at a time. For each policy and command it prints the
+// server's processor time for a request in nanoseconds, which under `ukl-run --icount` are guest instructions, and the
+// requests per second.
 //
 // redis-client ROUNDS REQUESTS RING3-SERVER WAYS SERVER: the ways with commas between, each a name, `=', and what is
 // added to the personality.
@@ -106,7 +107,7 @@ static void measure(const char *way, const char *program, int policy, int count)
 
 int main(int argc, char **argv) {
     must(argc == 6, "usage: redis-client ROUNDS REQUESTS RING3-SERVER WAYS SERVER");
-    // Time is coarse until the guest trusts its clock.
+    // The clock is coarse until the guest has calibrated it.
     struct timespec resolution, moment = {0, 50000000};
     for (int i = 0; i < 200 && clock_getres(CLOCK_MONOTONIC, &resolution) == 0 && resolution.tv_nsec != 1; i++)
         nanosleep(&moment, NULL);

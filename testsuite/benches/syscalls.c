@@ -1,9 +1,9 @@
-// What system calls cost, and faults and interrupts: the same code as an ordinary process at ring 3 and at ring 0 in
-// each way, in one boot. The time stamp counter counts guest instructions under `ukl-run --icount`, and time otherwise.
+// Measures system calls, faults and interrupts: the same code as an ordinary process at ring 3, and at ring 0 with each
+// policy, in one boot. The time stamp counter counts guest instructions under `ukl-run --icount`, and time otherwise.
 //
-// At ring 0 it starts its ring-3 variant (the first argument), and those linked without shortcuts (the second) and for
-// shared stacks (the third), which print their figures to the pipe. The fourth argument is the address of the kernel's
-// own getppid: called by itself, it shows what of the cost is not the transition's.
+// At ring 0 it starts its ring-3 variant (the first argument), the one linked without shortcuts (the second) and the
+// one for shared stacks (the third), which write their figures to a pipe. The fourth argument is the address of the
+// kernel's getppid function: called directly, it shows how much of the cost does not belong to the transition.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -68,7 +68,7 @@ static int smaller(const void *a, const void *b) {
 
 static __attribute__((noinline)) void nothing(void) { __asm__ volatile(""); }
 
-// The median over the rounds of what one call of a function takes, less the call of the function and the loop around it.
+// The median over the rounds of the cost of one call of `f`, without the cost of the function call and the loop.
 #define MEASURE(count, expression) ({                                                              \
     uint64_t t_[ROUNDS];                                                                           \
     for (int r_ = 0; r_ < ROUNDS; r_++) {                                                          \
@@ -92,7 +92,7 @@ static void must(int ok, const char *what) {
 static void prepare(void) {
     must((null = open("/dev/null", O_WRONLY)) >= 0, "/dev/null");
     char name[] = "/tmp/bench.XXXXXX";
-    // Long enough for all that is read and written of it.
+    // Long enough for everything that is read from and written to it.
     static char content[1 << 20];
     must((file = mkstemp(name)) >= 0 && write(file, content, sizeof content) == sizeof content, "a file in /tmp");
     must((in = open(name, O_RDONLY)) >= 0 && (out = open(name, O_WRONLY)) >= 0 && unlink(name) == 0, name);
@@ -120,7 +120,7 @@ static int ring(void) {
     return cs & 3;
 }
 
-// What most calls of getppid take, each by itself: one in so many takes another way.
+// The most frequent cost of a single getppid: one in so many calls takes the full path.
 static double single(void) {
     enum { CALLS = 1001 };
     static uint64_t t[CALLS];
@@ -155,7 +155,7 @@ static __attribute__((noinline)) uint64_t spin(int rounds) {
     return __rdtsc() - from;
 }
 
-// What a fault costs.
+// The cost of a page fault.
 static void faults(const char *mode, FILE *to) {
     uint64_t t[ROUNDS];
     pages = mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -172,14 +172,14 @@ static void faults(const char *mode, FILE *to) {
     fflush(to);
 }
 
-// What an interrupt costs that comes every `period` ticks of the time stamp counter. The median of short stretches,
-// which the ordinary tick does not fall into.
+// The cost of an interrupt that comes every `period` ticks of the time stamp counter: the median of intervals that are
+// too short to contain an ordinary timer tick.
 static void interrupts(const char *mode, double period, FILE *to) {
     enum { SPIN = 500000, STRETCHES = 41 };
     uint64_t t[STRETCHES];
     for (int i = 0; i < STRETCHES; i++) t[i] = spin(SPIN);
     qsort(t, STRETCHES, sizeof t[0], smaller);
-    // Without interrupts, by moments that are too short for one.
+    // Without interrupts: intervals too short for one.
     uint64_t quiet[2] = {~0ul, ~0ul};
     for (int i = 0; i < 400; i++) {
         uint64_t moment = spin(i % 2 ? SPIN / 500 : SPIN / 1000);
@@ -193,18 +193,18 @@ static void interrupts(const char *mode, double period, FILE *to) {
 static void policy(int bits) {
     int now = personality(0xffffffff);
     must(personality((now & ~ALL) | bits) != -1, "personality");
-    // Whatever the first calls of a kind set up.
+    // Do what the first call of each kind has to set up.
     for (int i = 0; i < 300; i++) getppid();
 }
 
-// Makes the stack below be there, and this process's own, which it is not behind a fork.
+// Makes the pages of the stack below present and private to this process, which they are not after a fork.
 static __attribute__((noinline)) void touch_stack(void) {
     volatile char below[3 * 4096];
     for (size_t i = 0; i < sizeof below; i += 64) below[i] = 0;
 }
 
-// At ring 0 only: nothing may interrupt a kernel function on the program's stack, and no fault be taken there. A frame
-// of its own has both ends written to by calls.
+// At ring 0 only: nothing may interrupt a kernel function on the program's stack, and it must not fault there. The
+// calls write to both ends of a frame of their own.
 static __attribute__((noinline)) double direct(long (*function)(void *)) {
     touch_stack();
     __asm__ volatile("cli");
@@ -262,9 +262,9 @@ int main(int argc, char **argv) {
         measure("shortcuts", stdout);
     }
     printf("function|getppid|%.1f\n", direct((long (*)(void *))strtoul(argv[4], NULL, 16)));
-    // The period is one of the counter only where that counts nanoseconds.
+    // The period equals counter ticks only if the counter counts nanoseconds.
     if (atoi(argv[6])) {
-        // Timers are coarse until the guest trusts its clock.
+        // Timers are coarse until the guest has calibrated its clock.
         struct timespec resolution, moment = {0, 50000000};
         for (int i = 0; i < 200 && clock_getres(CLOCK_MONOTONIC, &resolution) == 0 && resolution.tv_nsec != 1; i++)
             nanosleep(&moment, NULL);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Interrupts that take the same each time: a timer that does nothing. */
+/* Interrupts of constant cost: a timer whose handler does nothing. */
 #include <linux/hrtimer.h>
 
 long ticks_start(long ns);

@@ -1,4 +1,4 @@
-/* A system call whose number is not known, which cannot be called where it stands. */
+/* A system call whose number is not known, so its site keeps the `syscall` instruction. */
 
 static long call(long number, long a, long b, long c)
 {

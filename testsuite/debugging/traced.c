@@ -1,4 +1,4 @@
-/* What gdb looks at from outside of the machine. The lines that it stops at end in a mark. */
+/* The program that gdb inspects from outside the machine. A comment marks the lines at which it stops. */
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>

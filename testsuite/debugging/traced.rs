@@ -1,4 +1,4 @@
-//! What gdb looks at from outside of the machine, in Rust. The lines that it stops at end in a mark.
+//! The program that gdb inspects from outside the machine, in Rust. A comment marks the lines at which it stops.
 
 use std::io::Write as _;
 

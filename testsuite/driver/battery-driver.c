@@ -1,4 +1,4 @@
-// Runs many programs of the battery in one boot: it is the program of an image that carries them as files.
+// Runs many programs of the battery in one boot. It is the program of an image that contains them as files.
 //
 // Arguments: DIR, then for each program NAME TIMEOUT NENV NARGS, its environment and its arguments. Each program runs
 // as a child in a session of its own, with /dev/null as standard input and its two outputs kept apart. Whatever it
@@ -11,8 +11,8 @@
 //
 // A line per program in the kernel's log lets the harness tell whose warnings are whose.
 //
-// With `--for SECONDS --workers N` in front of DIR, N workers go through the programs again and again, each from another
-// place in the list, until the time is over: the stress test.
+// With `--for SECONDS --workers N` before DIR, N workers run through the list of programs repeatedly, each starting at
+// another place, until the time is over. This is the stress test.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -37,7 +37,7 @@ static void die(const char *what) {
     exit(1);
 }
 
-// The report of one program, handed on whole so that workers do not cut into each other's.
+// The report of one program, written in one piece so that the reports of workers do not mix.
 static char *report;
 static size_t report_len, report_room;
 static int turn[2] = {-1, -1};
@@ -89,7 +89,7 @@ static long now_ms(void) {
     return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-// Copies what a program has written, its tail if it was too much.
+// Copies what a program has written, or the end of it if it was too much.
 static void relay(const char *which, int fd) {
     off_t size = lseek(fd, 0, SEEK_END);
     off_t from = size > KEEP ? size - KEEP : 0;
@@ -134,7 +134,7 @@ static void sweep(int tell) {
         }
         closedir(proc);
         tell = -1;
-        // The children of what was just killed become ours only when it is gone: look again.
+        // Children of a process that was just killed become ours only when it is gone, so look again.
         while (waitpid(-1, NULL, WNOHANG) > 0) found = 1;
         if (!found) return;
         usleep(2000);

@@ -1,4 +1,4 @@
-// Says where it runs and what it was given; waits or spins if asked to.
+// Prints where it runs and its arguments and environment; waits or spins on request.
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@ int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "wait"))
         for (;;) pause();
     if (argc > 1 && !strcmp(argv[1], "spin"))
-        // With a word in a register, for whoever looks at the processor from outside.
+        // With a known value in a register, for a test that looks at the processor from outside.
         for (;;) __asm__ volatile("" ::"a"(0x73706e6e696e6721));
     return 42;
 }

@@ -1,4 +1,4 @@
-// Takes the whole machine down, by root's own request.
+// Panics the kernel through sysrq.
 #include <fcntl.h>
 #include <unistd.h>
 

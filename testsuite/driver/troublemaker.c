@@ -1,6 +1,6 @@
-// Misbehaves in every way a program at ring 0 can by accident, phase after phase, each for argv[1] seconds: loops on all
-// CPUs, crashes again and again, eats all memory, forks and threads without end. Each phase is named on standard output
-// when it begins, so that whoever watches from outside can tell during which one nobody answered.
+// Misbehaves in every way in which a program at ring 0 can by accident, in phases of argv[1] seconds: loops on all
+// CPUs, crashes repeatedly, uses up all memory, forks and creates threads without end. It prints the name of each phase
+// when the phase begins, so that a test outside can tell during which one the machine did not answer.
 #include "../programs/common.h"
 
 static int cpus;
@@ -10,7 +10,7 @@ static int going(void) { return now_ns(CLOCK_MONOTONIC) < until; }
 
 static void *spin(void *arg) {
     volatile unsigned long n = 0;
-    // No call into the kernel at all.
+    // Makes no system call.
     for (;;) n++;
     return arg;
 }
@@ -20,7 +20,7 @@ static void *call(void *arg) {
     return arg;
 }
 
-// A child that loops on every CPU twice over is killed when the phase ends.
+// Two looping children for each CPU, which are killed when the phase ends.
 static void loop_with(void *(*body)(void *)) {
     pid_t pid = SYS(fork());
     if (pid == 0) {

@@ -1,5 +1,5 @@
-// The part of a call before its protocol, or the page cache, does its work: of the kernel's own function, which is what
-// a bypassing call calls, and of the shortcut.
+// Prints what a system call spends before the protocol or the page cache does its work: in the kernel's own function,
+// which is what a bypassed call calls, and in the shortcut.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Counts, inside the kernel, what a call spends in all and what its protocol
- * spends of that.  With QEMU's -icount shift=0 the time stamp counter counts
+ * Counts, inside the kernel, what a call spends in total, and how much of that its
+ * protocol spends.  With QEMU's -icount shift=0 the time stamp counter counts
  * instructions, so the figures are exact and the same in every run.
  */
 #include <linux/fs.h>
@@ -91,11 +91,11 @@ static int whole(enum what what, int fd, void __user *buf, bool shortcut)
 	}
 }
 
-/* One call, by way 0 the protocol alone, 1 the kernel's, 2 the shortcut. */
+/* One call.  Way 0 is the protocol alone, 1 the kernel's function, 2 the shortcut. */
 long count(int way, int kind, int what, int fd, int inner, void *buf);
 long count(int way, int kind, int what, int fd, int inner, void *buf)
 {
-	/* A borrowed one, so that it is as if nobody else had it. */
+	/* A borrowed reference, as in a process whose descriptor table is not shared. */
 	struct fd f = fdget(inner);
 	struct file *file = fd_file(f);
 	unsigned long start, time;
@@ -105,7 +105,7 @@ long count(int way, int kind, int what, int fd, int inner, void *buf)
 	ret = way ? whole(what, fd, (void __user *)buf, way == 2) :
 		    raw(kind, what, file, (void __user *)buf);
 	time = rdtsc_ordered() - start;
-	/* Where the next of its kind finds the same. */
+	/* Restore the position, so that each call finds the same state. */
 	if (what == FILE_READ || what == FILE_WRITE)
 		file->f_pos = 0;
 	fdput(f);

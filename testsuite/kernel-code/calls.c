@@ -50,7 +50,7 @@ int main(void) {
     CHECK(peek(&value) == 77);
     long *pages = mmap(NULL, 1 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(peek(pages + 4096) == 0 && peek((void *)8) == -EFAULT);
-    // Interrupts by the thousand, at every instruction sooner or later, each with a signal.
+    // Thousands of interrupts, each with a signal, hit every instruction sooner or later.
     struct sigaction action = {.sa_handler = tick, .sa_flags = SA_RESTART};
     struct itimerval timer = {{0, 1000}, {0, 1000}};
     sigaction(SIGALRM, &action, NULL);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Kernel code that needs of a kernel what is hard to give: see calls.c. */
+/* Kernel code that uses features which are hard to support in it: see calls.c. */
 #include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/sched.h>
@@ -8,7 +8,7 @@
 
 #include "calls.h"
 
-/* No driver may have it. */
+/* A number that no driver may register. */
 extern struct list_head init_css_set;
 
 static DEFINE_MUTEX(lock);
@@ -20,14 +20,14 @@ long add(long a, long b, long c, long d, long e, long f)
 	return a + 10 * b + 100 * c + 1000 * d + 10000 * e + 100000 * f;
 }
 
-/* Sleeps, and another thread has the processor meanwhile. */
+/* Sleeps while another thread runs on this processor. */
 long sleep_a_little(int ms)
 {
 	msleep(ms);
 	return current->pid;
 }
 
-/* Allocates, locks, prints by a format of the kernel's own, and copies out. */
+/* Allocates, locks, prints with one of the kernel's own format specifiers, and copies to the program. */
 long describe(char *text, unsigned long size)
 {
 	char *room = kmalloc(64, GFP_KERNEL);
@@ -56,13 +56,13 @@ long is_odd(int flip)
 	return static_branch_unlikely(&odd) ? 1 : 0;
 }
 
-/* Something that no module could have bound. */
+/* A symbol that is not exported to modules. */
 long has_css_sets(void)
 {
 	return !list_empty(&init_css_set);
 }
 
-/* A fault that an exception table takes. */
+/* A fault that is handled by the exception table. */
 long peek(const void *address)
 {
 	long value;

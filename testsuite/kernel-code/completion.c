@@ -1,4 +1,4 @@
-// Run to completion, on one processor with a thread that always wants it, too.
+// Run to completion on one processor, against a thread that always wants to run.
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>
@@ -17,7 +17,7 @@ static double now(void) {
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-// How far the other thread gets while this one wants the processor for so long.
+// Returns how far the other thread gets while this one keeps the processor busy for a while.
 static unsigned long meanwhile(double seconds) {
     double end = now() + seconds;
     unsigned long before = other;
@@ -40,14 +40,14 @@ int main(void) {
     if (meanwhile(0.3)) return 4;
     puts("not preempted");
 
-    // Until it blocks.
+    // It ends when the thread blocks.
     struct timespec moment = {0, 50000000};
     unsigned long before = other;
     nanosleep(&moment, NULL);
     if (other == before) return 5;
     puts("not while it blocks");
 
-    // The watchdog lets others live.
+    // The watchdog gives others some time.
     if (!meanwhile(3)) return 6;
     puts("but bounded");
 

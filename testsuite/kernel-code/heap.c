@@ -1,5 +1,5 @@
-// Prints how many pages of malloc's were not there when the program came to touch them, and checks
-// that it is memory like any other: zeroed where calloc says so, handed to system calls, copied on
+// Prints how many pages of malloc's memory were absent when the program touched them, and checks
+// that the memory behaves like any other: zeroed by calloc, accepted by system calls, copied on
 // fork.
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +47,7 @@ int main(void) {
     int status;
     if (waitpid(pid, &status, 0) != pid || status != 9 << 8) return 5;
     if (blocks[7][0] != 7 || large[9] != 3) return 6;
-    // More than anybody means to use.
+    // More than the program will use.
     char *huge = malloc(1ul << 32);
     if (huge) huge[0] = huge[(1ul << 32) - 1] = 1;
     free(huge);

@@ -1,5 +1,5 @@
-// Functions and variables of the kernel, called by their names: what they give is the kernel's, those that block come
-// back, and signals arrive meanwhile.
+// Kernel functions and variables by name: the results are the kernel's, functions that block return, and signals arrive
+// meanwhile.
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-//! The kernel's functions and variables by name, and the shortcuts of the crate.
+//! Kernel functions and variables by name, and the crate's shortcuts.
 
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;

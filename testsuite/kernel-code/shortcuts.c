@@ -1,4 +1,4 @@
-// Every shortcut behaves as the call it stands for: the same script, once with each, has to leave the same record of
+// Every shortcut behaves like its system call: the same script, run once with each, must leave the same record of
 // results, errors, data and signals.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -51,7 +51,7 @@ static void note(const char *format, ...) {
     va_end(args);
 }
 
-// A call's result, its error, and the first bytes that came.
+// Records a call's result, its error, and the first bytes it transferred.
 #define TRY(call, data, size)                                                  \
     do {                                                                       \
         errno = 0;                                                             \
@@ -138,7 +138,7 @@ static void pair(int kind, int fd[2]) {
 
 static char big[1 << 20], got[1 << 20];
 
-// Data, flags, errors and ends of a pair of each kind.
+// Data, flags, errors and end of file on a socket pair of each kind.
 static void pairs(char *bad) {
     for (int kind = 0; kind < KINDS; kind++) {
         int fd[2];
@@ -169,7 +169,7 @@ static void pairs(char *bad) {
         while (read(fd[1], got, sizeof got) > 0) {}
         DO(c->recv(fd[1], got, 10, 0));
         DO(c->read(fd[1], got, 10));
-        // Addresses that are not there, not ours, or end half way.
+        // Buffers that are unmapped, in the kernel's half, or only partly mapped.
         DO(c->send(fd[0], NULL, 4, MSG_DONTWAIT));
         DO(c->write(fd[0], bad, 4));
         DO(c->send(fd[0], (void *)-4096L, 4, MSG_DONTWAIT));
@@ -180,7 +180,7 @@ static void pairs(char *bad) {
         DO(c->recv(fd[1], (void *)-4096L, 2, 0));
         DO(c->recv(fd[1], bad - 1, 2, 0));
         while (read(fd[1], got, sizeof got) > 0) {}
-        // More than there is room for.
+        // More data than the buffers hold.
         fcntl(fd[0], F_SETFL, O_NONBLOCK);
         if (kind == UNIX_STREAM) {
             DO(c->send(fd[0], big, sizeof big, 0));
@@ -190,7 +190,7 @@ static void pairs(char *bad) {
         while (read(fd[1], got, sizeof got) > 0) {}
         fcntl(fd[0], F_SETFL, 0);
         fcntl(fd[1], F_SETFL, 0);
-        // A limit of time, and signals that do and do not restart.
+        // Time-outs, and signals with and without SA_RESTART.
         struct timeval limit = {.tv_usec = 20000};
         DO(setsockopt(fd[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
         if (kind != PIPE) DO(c->recv(fd[1], got, 10, 0));
@@ -207,7 +207,7 @@ static void pairs(char *bad) {
             TRY(c->recv(fd[1], got, 10, 0), got, 10);
         }
         note("caught %d\n", caught);
-        // The end of it.
+        // End of file.
         DO(c->write(fd[0], "last", 4));
         shutdown(fd[0], SHUT_WR);
         DO(c->send(fd[0], "x", 1, MSG_NOSIGNAL));
@@ -235,7 +235,7 @@ static void pairs(char *bad) {
     close(lone), close(packet);
 }
 
-// Files, and what is none.
+// Files, and descriptors that are not files.
 static void files(char *bad) {
     int fd = open("/tmp/ukl-shortcuts", O_RDWR | O_CREAT | O_TRUNC, 0600);
     int only = open("/tmp/ukl-shortcuts", O_WRONLY), dir = open("/", O_RDONLY);
@@ -267,7 +267,7 @@ static void files(char *bad) {
         DO(c->pwrite(some[f], "12", 2, 1));
     }
     DO(lseek(fd, 0, SEEK_CUR));
-    // Into a mapping of the very page that is read.
+    // Into a mapping of the page that is read.
     char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     TRY(c->pread(fd, map + 8, 16, 0), map + 8, 16);
     munmap(map, 4096);
@@ -275,10 +275,10 @@ static void files(char *bad) {
     close(fd), close(only), close(dir), close(path), close(memory), close(event), close(ends[0]), close(ends[1]);
 }
 
-// Where a descriptor's position is.
+// Records the position of a descriptor.
 static void where(int fd) { note("at %ld\n", (long)lseek(fd, 0, SEEK_CUR)); }
 
-// What inotify tells of, each kind of event once.
+// Records the kinds of events that inotify reports.
 static void events(int watcher) {
     struct inotify_event *event;
     unsigned seen = 0;
@@ -290,14 +290,14 @@ static void events(int watcher) {
     note("events %x\n", seen);
 }
 
-// What the process is charged with for I/O.
+// Records the process's I/O accounting.
 static void charged(long before[4], int tell) {
     long now[4] = {0};
     FILE *file = fopen("/proc/self/io", "r");
     if (!file) return;
     if (fscanf(file, "rchar: %ld wchar: %ld syscr: %ld syscw: %ld", now, now + 1, now + 2, now + 3) != 4) abort();
     fclose(file);
-    // Reading of it is charged as well: whatever there is of it is the same each time, but for the digits.
+    // Reading this file is accounted too, but by the same amount each time, except for the number of digits.
     if (tell) note("charged %ld %ld %ld\n", now[1] - before[1], now[2] - before[2], now[3] - before[3]);
     memcpy(before, now, sizeof now);
 }
@@ -311,7 +311,7 @@ static void times(int fd) {
     must(futimens(fd, old), "futimens");
 }
 
-// Reads and writes at a file's position and elsewhere in it, in this directory.
+// Reads and writes in files of this directory, at the current position and at given ones.
 static void streams(const char *dir, char *bad) {
     char name[64];
     long io[4];
@@ -337,7 +337,7 @@ static void streams(const char *dir, char *bad) {
         where(in);
         events(watcher);
     }
-    // The end, and what is beyond it.
+    // End of file, and beyond it.
     must(lseek(in, -5, SEEK_END), "lseek");
     TRY(c->read(in, got, 4), got, sizeof got);
     TRY(c->read(in, got, sizeof got), got, sizeof got);
@@ -351,13 +351,13 @@ static void streams(const char *dir, char *bad) {
     must(lseek(fd, 100000, SEEK_SET), "lseek");
     DO(c->write(fd, "hole", 4));
     TRY(c->pread(fd, got, 40000, 70000), got, sizeof got);
-    // A position for two descriptors.
+    // Two descriptors with a common position.
     must(lseek(fd, 10, SEEK_SET), "lseek");
     TRY(c->read(copy, got, 3), got, 3);
     TRY(c->read(fd, got, 3), got, 3);
     DO(c->write(copy, "xy", 2));
     where(fd);
-    // Positions of one's own, and at the end whatever is said.
+    // Given positions, and O_APPEND, which ignores them.
     DO(c->pwrite(fd, "pwrite", 6, 4093));
     where(fd);
     TRY(c->pread(fd, got, 20, 4085), got, 20);
@@ -371,7 +371,7 @@ static void streams(const char *dir, char *bad) {
     where(synced);
     TRY(c->pread(fd, got, 40, 0), got, 40);
     events(watcher);
-    // What is refused.
+    // Calls that are refused.
     off_t wrong[] = {-1, 1l << 62, LONG_MAX, 1l << 50};
     for (int i = 0; i < 4; i++) {
         DO(c->pwrite(fd, "x", 1, wrong[i]));
@@ -386,7 +386,7 @@ static void streams(const char *dir, char *bad) {
     DO(c->pwrite(path, "x", 1, 0));
     DO(c->write(fd, big, -1));
     DO(c->pwrite(fd, big, -1, 0));
-    // Addresses that are not there, or end half way.
+    // Buffers that are unmapped or only partly mapped.
     must(lseek(fd, 8, SEEK_SET), "lseek");
     char *addresses[] = {bad, bad - 2, NULL, (char *)-4096L};
     for (int i = 0; i < 4; i++) {
@@ -397,13 +397,13 @@ static void streams(const char *dir, char *bad) {
         where(fd);
     }
     events(watcher);
-    // From and to a mapping of the very page.
+    // From and to a mapping of the same page.
     char *map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     TRY(c->pwrite(fd, map + 3, 16, 0), map, 16);
     TRY(c->pread(fd, map + 8, 16, 0), map + 8, 16);
     DO(c->write(fd, map + 4096, 4096));
     munmap(map, 8192);
-    // From the medium, where there is one, and past the cache.
+    // From the medium, if there is one, and with O_DIRECT.
     must(fsync(fd), "fsync");
     posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     TRY(c->pread(fd, got, 5, 4093), got, 5);
@@ -415,7 +415,7 @@ static void streams(const char *dir, char *bad) {
     TRY(c->read(direct, aligned, 4096), aligned, 4096);
     DO(c->pwrite(direct, aligned + 1, 100, 1));
     TRY(c->pread(direct, aligned, 4096, 0), aligned, 4096);
-    // No more than the process may write.
+    // Beyond RLIMIT_FSIZE.
     struct rlimit limit, old;
     must(getrlimit(RLIMIT_FSIZE, &old), "getrlimit");
     limit = old;
@@ -429,7 +429,7 @@ static void streams(const char *dir, char *bad) {
     note("caught %d\n", caught);
     must(setrlimit(RLIMIT_FSIZE, &old), "setrlimit");
     times(fd);
-    // The bits of set-user-ID and set-group-ID go when an ordinary user writes.
+    // Set-user-ID and set-group-ID bits are cleared when an ordinary user writes.
     must(fchmod(fd, 06755), "fchmod");
     if (seteuid(1) == 0) {
         DO(c->write(fd, "x", 1));
@@ -441,7 +441,7 @@ static void streams(const char *dir, char *bad) {
     unlink(name);
 }
 
-// What may be written to for a while only.
+// Files that are sealed after some writes.
 static void seals(void) {
     int fd = memfd_create("sealed", MFD_ALLOW_SEALING);
     must(fd, "memfd_create");
@@ -470,7 +470,7 @@ static void control(int ep, int what, int fd, unsigned events, int data) {
     must(epoll_ctl(ep, what, fd, &event), "epoll_ctl");
 }
 
-// Readiness of every kind, in order.
+// Every kind of readiness, in order.
 static void polls(char *bad) {
     for (int kind = 0; kind < KINDS; kind++) {
         int ep = epoll_create1(0), outer = epoll_create1(0), fd[5][2];
@@ -483,12 +483,12 @@ static void polls(char *bad) {
         wait_for(ep, 5, 5);
         for (int i = 0; i < 5; i++)
             if (write(fd[i][0], "x", 1) != 1) abort();
-        // Level: all of them again and again, in turn.
+        // Level-triggered: each of them again and again, in turn.
         for (int i = 0; i < 6; i++) wait_for(ep, 2, -1);
         wait_for(ep, 16, 100);
         if (read(fd[2][1], got, 1) != 1) abort();
         wait_for(ep, 16, -1);
-        // Edge, one-shot, and nobody interested.
+        // Edge-triggered, one-shot, and no interest.
         control(ep, EPOLL_CTL_MOD, fd[0][1], EPOLLIN | EPOLLET, 10);
         control(ep, EPOLL_CTL_MOD, fd[1][1], EPOLLIN | EPOLLONESHOT, 11);
         control(ep, EPOLL_CTL_MOD, fd[3][1], 0, 13);
@@ -499,7 +499,7 @@ static void polls(char *bad) {
         control(ep, EPOLL_CTL_MOD, fd[1][1], EPOLLIN | EPOLLONESHOT | EPOLLET, 12);
         wait_for(ep, 16, 0);
         wait_for(ep, 16, 0);
-        // A set within a set.
+        // Nested sets.
         control(outer, EPOLL_CTL_ADD, ep, EPOLLIN, 99);
         wait_for(outer, 4, 0);
         if (kind == UNIX_STREAM || kind == TCP4 || kind == TCP6) {
@@ -533,7 +533,7 @@ static void polls(char *bad) {
     }
 }
 
-// Whether there is an ext4 at /mnt.
+// Whether an ext4 file system is mounted at /mnt.
 static bool disk;
 
 static void script(const struct calls *calls, char *where) {
@@ -583,14 +583,14 @@ int main(int argc, char **argv) {
         must(mount(getenv("EXT4"), "/mnt", "ext4", 0, ""), "mount");
         disk = true;
     }
-    // The record itself, of whatever the calls by their own names come to.
+    // Print the record of the calls by their own names.
     if (argc > 1) {
         script(&plain, record[0]);
         fputs(record[0], stdout);
         return 42;
     }
     compare("one thread");
-    // With the table of descriptors shared.
+    // With a shared descriptor table.
     pthread_t thread;
     sigset_t alarms;
     sigemptyset(&alarms);

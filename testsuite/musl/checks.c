@@ -1,4 +1,4 @@
-// What musl finds out about a corrupted heap or stack kills the program: it says so by `hlt`. Each is tried by a child.
+// musl executes `hlt` to kill a program whose heap or stack it finds corrupted. A child process tries each case.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,7 @@ static __attribute__((noinline)) void written_behind(void) {
     free(p);
 }
 
-// The compiler calls it where it finds a stack's guard overwritten.
+// Compiled code calls this if a stack guard was overwritten.
 void __stack_chk_fail(void);
 
 static void stack_smashed(void) {

@@ -1,5 +1,5 @@
-// What of musl leans on its system calls in its own ways: cancellation, whose signal handler looks at where a call was
-// interrupted; threads that unmap their own stacks; setuid, which stops every thread with a signal; and the vDSO.
+// Features of musl that depend on details of its system calls: cancellation, whose signal handler checks where a call
+// was interrupted; threads that unmap their own stacks; setuid, which stops every thread by a signal; and the vDSO.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -88,7 +88,7 @@ int main(int argc, char **argv) {
     }
     puts("cancelled 20");
 
-    // Detached threads free their own stacks behind which there is nothing to return to.
+    // Detached threads unmap their own stacks, so their last system call has nowhere to return to.
     pthread_attr_t detached;
     sem_t sem;
     sem_init(&sem, 0, 0);
@@ -124,7 +124,7 @@ int main(int argc, char **argv) {
     }
     puts("forked 50");
 
-    // A child that borrows this process's memory until it is another program.
+    // A vfork child uses this process's memory until it executes another program.
     char *words[] = {argv[0], "child", NULL};
     pid_t child;
     int status;
