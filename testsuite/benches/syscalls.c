@@ -68,7 +68,7 @@ static int smaller(const void *a, const void *b) {
 
 static __attribute__((noinline)) void nothing(void) { __asm__ volatile(""); }
 
-// The median over the rounds of the cost of one call of `f`, without the cost of the function call and the loop.
+// The median over the rounds of the cost of evaluating `expression` once, without the cost of the loop.
 #define MEASURE(count, expression) ({                                                              \
     uint64_t t_[ROUNDS];                                                                           \
     for (int r_ = 0; r_ < ROUNDS; r_++) {                                                          \

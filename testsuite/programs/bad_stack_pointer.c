@@ -18,7 +18,7 @@ static void push_at(uintptr_t sp) {
     __asm__ volatile("mov %%rsp, %%rbx\n\tmov %0, %%rsp\n\tpush %%rax\n\tmov %%rbx, %%rsp" : : "r"(sp) : "rbx", "memory");
 }
 
-// Nothing touches the stack here but interrupts: long enough for several ticks. Then all is well.
+// Only interrupts use the stack here, for several timer ticks. The program must survive that.
 static void spin_at(uintptr_t sp) {
     __asm__ volatile(
         "mov %%rsp, %%rbx\n\tmov %0, %%rsp\n\tmov $30000000, %%ecx\n\t"
@@ -27,8 +27,8 @@ static void spin_at(uintptr_t sp) {
         : : "r"(sp) : "rbx", "rcx", "memory", "cc");
 }
 
-// A raw `syscall` does not touch the stack: this is legal. The result is the call's. (The rewriter may see a call's
-// worth of stack needed here; then SIGSEGV is an honest answer as well, a dead kernel is not.)
+// A raw `syscall` does not touch the stack, so this is legal and returns the call's result. If the rewriter has turned
+// the site into a call, which pushes, then SIGSEGV is acceptable. A crash of the kernel is not.
 static long call_at(uintptr_t sp) {
     long r;
     __asm__ volatile(

@@ -1,4 +1,4 @@
-// A CPU goes and comes back: what ring-0 threads need of it (stacks for entries, the entry of `syscall`) is there again.
+// A CPU goes offline and online again: afterwards it has what ring-0 threads need (IST stacks, MSR_LSTAR).
 //#Skip-host: takes a CPU away
 //#Calm: takes a CPU away
 //#Alone: changes the machine
@@ -40,7 +40,7 @@ int main(void) {
     int n = 0;
     for (; n < 3; n++) {
         pthread_t t;
-        // A kernel that cannot has nothing to show here.
+        // A kernel without CPU hotplug cannot run this test.
         if (access("/sys/devices/system/cpu/cpu1/online", W_OK) == 0) {
             CHECK(put("0") == 0);
             CHECK(sysconf(_SC_NPROCESSORS_ONLN) == 1);

@@ -1,6 +1,6 @@
 // Threads at ring 0 and ordinary processes take turns on the same CPUs, all of them making calls by a raw `syscall`
-// instruction: wherever it enters the kernel is chosen anew at every switch between them, and migration, kernel threads and
-// exec are switches too.
+// instruction: every switch between them selects the entry point (MSR_LSTAR), and so do migration, kernel threads and
+// exec.
 //#Helper: caller
 //#Libs: -pthread
 //#Expect-stdout: 4 ordinary, 4 of ours

@@ -1,4 +1,4 @@
-// Security modules have a say in who starts ring-0 code. LoadPin, told to enforce, lets root load from the file system
+// Security modules control who may start ring-0 code. LoadPin, told to enforce, lets root load from the file system
 // that the first module came from, which is the image's: a copy of this program elsewhere is EPERM for all of root's
 // capabilities, the image's own file starts, and ordinary programs are none of its business.
 //#Skip-host: switches a setting of the whole machine
@@ -15,7 +15,7 @@
 
 extern char **environ;
 
-// Starts what the descriptor is of; the child exits 23 when it ran, with the errno of exec when it did not.
+// Executes the descriptor's file. The child exits with 23 if it ran, and with exec's errno otherwise.
 static int start(int fd) {
     fflush(stdout);
     pid_t pid = SYS(fork());
@@ -36,7 +36,7 @@ static void enforce(const char *yes) {
     close(fd);
 }
 
-// No other program may find the machine enforcing, whatever becomes of this one's checks.
+// Switch enforcement off again even if a check fails, because other programs run in this guest afterwards.
 static int start_enforced(int fd) {
     enforce("1");
     int result = start(fd);

@@ -1,5 +1,5 @@
-// System calls on stacks that are not the thread's own: above it in memory, below it, and a part of another thread's, in
-// turn with its own, while signals come in.
+// System calls on stacks that are not the thread's own: above it in memory, below it, and inside another thread's stack,
+// alternating with its own, while signals arrive.
 //#Libs: -pthread
 //#Expect-stdout: above
 //#Expect-stdout: below
@@ -74,7 +74,7 @@ int main(void) {
     pthread_t lending, borrowing;
     pthread_attr_t attr;
     size_t size = 512 * 1024;
-    // Memory is handed out from above to below.
+    // mmap allocates addresses from the top down.
     char *parts[4];
     for (int i = 0; i < 4; i++) {
         parts[i] = SYS(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));

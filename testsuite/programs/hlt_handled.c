@@ -36,7 +36,7 @@ static void leap(int sig, siginfo_t *si, void *ctx) {
     CHECK_EQ(si->si_code, SI_KERNEL);
     CHECK(si->si_addr == NULL);
     CHECK_EQ(reg[REG_RBX], 0x1234567);
-    // The first time it is tried again, and is the same fault.
+    // The first time the handler returns to the instruction, which must fault in the same way again.
     if (++faults % 2) return;
     siglongjmp(back, 1);
 }

@@ -1,5 +1,5 @@
 // Reads and writes of unmapped kernel-half and of noncanonical addresses: SIGSEGV with the address (page fault) or
-// without one (general protection), never more.
+// without one (general protection), and nothing worse.
 //#Expect-stdout: 200 faults
 #include "common.h"
 

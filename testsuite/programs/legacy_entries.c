@@ -21,7 +21,7 @@ static void attempt(int which) {
     }
 }
 
-// It has no way back for a 64-bit program, nor its stack: the child that tries it is the one to die.
+// sysenter preserves neither return address nor stack of a 64-bit program, so a child tries it and dies.
 static void sysenter(void) {
     pid_t pid = SYS(fork());
     if (pid == 0) {
@@ -30,7 +30,7 @@ static void sysenter(void) {
     }
     int status = 0;
     CHECK_EQ(waitpid(pid, &status, 0), pid);
-    // Intel's processors find no entry, AMD's no such instruction.
+    // On Intel's processors there is no entry, on AMD's no such instruction in 64-bit mode.
     CHECK(WIFSIGNALED(status) && (WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGILL));
 }
 
@@ -43,7 +43,7 @@ int main(void) {
     handle(SIGILL, leap, 0);
     handle(SIGBUS, leap, 0);
     for (volatile int i = 0; i < 5; i++) {
-        // A program at ring 0 may raise any vector; those Linux itself uses for devices are the program's own doing.
+        // A program at ring 0 can raise any vector. Leave out those that Linux uses for devices.
         if (i == 1 && ring() == 0) continue;
         for (volatile int j = 0; j < 10; j++)
             if (sigsetjmp(back, 1) == 0) attempt(i);

@@ -50,12 +50,12 @@ static void *work(void *arg) {
 }
 
 int main(void) {
-    // Linux does without huge pages on small machines, if it is not told otherwise.
+    // Linux disables huge pages on small machines unless they are requested.
     put("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
     area = SYS(mmap(NULL, PAGES * 4096l, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     madvise(area, PAGES * 4096l, MADV_HUGEPAGE);
     for (int i = 0; i < PAGES; i++) *(int *)(area + i * 4096l) = i;
-    // Beside other programs that take all the memory there is, there may be no huge pages to be had.
+    // Other programs may use all the memory, so that no huge pages are available.
     CHECK(in_storm() || number("/proc/self/smaps_rollup", "AnonHugePages") > 0);
     long scanned = events("compact_migrate_scanned"), dropped = events("drop_pagecache");
     long split = events("thp_split_pmd");
@@ -64,7 +64,7 @@ int main(void) {
     for (int i = 0; i < 5; i++) {
         put("/proc/sys/vm/compact_memory", "1");
         put("/proc/sys/vm/drop_caches", "3");
-        // Splits the huge page that it falls into, then gives it back.
+        // Splits the huge page that contains the address, then frees the small page.
         CHECK(mprotect(area + 4096l * (i * 512 + 100), 4096, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
         CHECK(mprotect(area + 4096l * (i * 512 + 100), 4096, PROT_READ | PROT_WRITE) == 0);
         sleep_ms(50);

@@ -1,5 +1,5 @@
-// perf's sampling takes the program for the program: samples of its loop say user mode and show its addresses, also when
-// only user mode is asked for; call chains reach main; counts of page faults and context switches work.
+// perf attributes samples to the program: samples of its loop say user mode and show its addresses, also when only
+// user mode is sampled; call chains reach main; counts of page faults and context switches work.
 //#Skip-host: needs perf events
 //#Cpus: 1
 //#CFlags: -fno-omit-frame-pointer -fno-pie -no-pie
@@ -57,7 +57,7 @@ int main(void) {
         inside += ip >= from && ip < to;
         for (uint64_t i = 0; i < frames; i++) {
             uint64_t frame = word[2 + i];
-            // The walk may end in what happens to lie behind the first frame; the kernel's text it must not show.
+            // The walk may end in arbitrary data after the first frame, but it must not show kernel text.
             CHECK(frame < 0xffffffff80000000 || frame >= PERF_CONTEXT_MAX);
             reach += frame >= main_at && frame < main_at + 4096 && i > 0;
         }

@@ -1,5 +1,5 @@
-// How the program gets into the kernel and back is a property of the thread: handed on to threads, children and
-// programs, changed at run time, and never lost.
+// The policy by which a program enters and leaves the kernel belongs to the thread: threads, children and executed
+// programs inherit it, it can be changed at run time, and it is never lost.
 //#Libs: -pthread
 //#Skip-host: it is about the guest
 //#Expect-stdout: handed on
@@ -13,7 +13,7 @@ enum { BYPASS = 0x10000000, RET = 0x20000000, SHARED = 0x40000000, ALL = BYPASS 
 static unsigned expected;
 
 static unsigned policy(void) {
-    // Some calls first, so that whatever is set up at the first ones has been.
+    // Make some calls first, so that everything the first calls set up is there.
     for (int i = 0; i < 200; i++) getppid();
     return (unsigned)personality(0xffffffff) & ALL;
 }
@@ -40,7 +40,7 @@ int main(int argc, char **argv) {
     }
     expect_exit(pid, 5);
     puts("handed on");
-    // Each way in turn, in the middle of calls. Without slots for it nobody shares a stack.
+    // Each policy in turn, between calls. Stacks are shared only in images that have thunks for it.
     unsigned now = (unsigned)personality(0xffffffff);
     for (unsigned bits = 0; bits < 8; bits++) {
         unsigned wanted = bits << 28;

@@ -42,7 +42,7 @@ int main(void) {
     PT(pthread_join(t, NULL));
     CHECK(high == 50 && low > 0);
     puts("higher ones preempt");
-    // We are of the ordinary class, and every CPU has a loop of the real-time one.
+    // This thread is in the ordinary class, and every CPU runs a real-time loop.
     int64_t until = now_ns(CLOCK_MONOTONIC) + 2000000000ll;
     long turns = 0;
     while (now_ns(CLOCK_MONOTONIC) < until) {

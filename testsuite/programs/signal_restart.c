@@ -33,7 +33,7 @@ static int blocked_in(pid_t pid, char want) {
     return p && p[2] == want;
 }
 
-// Says no if it has ended instead.
+// Returns false if it has ended instead.
 static int wait_state(pid_t pid, char want) {
     for (int stable = 0; stable < 3;) {
         if (blocked_in(pid, 'Z')) return 0;
@@ -72,7 +72,7 @@ static int ended(int status) {
     return 1;
 }
 
-// Says no if it was too late for that; the child has ended, and was waited for.
+// Returns false if it was too late: the child had ended, and has been waited for.
 static int stop_and_continue(pid_t child) {
     for (int i = 0; i < 3; i++) {
         int status;
@@ -107,7 +107,7 @@ int main(void) {
     hits = 0;
     pthread_t t;
     PT(pthread_create(&t, NULL, waker, NULL));
-    // Signals go to the process; the waker has to leave them to us.
+    // Signals go to the process, so the waking thread must block them.
     pid = poke(SIGUSR1, 3, 0);
     while (!__atomic_load_n(&word, __ATOMIC_SEQ_CST)) {
         long r = syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);

@@ -1,5 +1,5 @@
-// The pages of the program's text go away while it is in the kernel, at the very place where it comes back: dropped by
-// madvise, from the calling thread or another one, and moved by compaction. The call comes back to pages made anew.
+// Pages of the program's text disappear while a call is in the kernel, including the page to which it returns: dropped
+// by madvise, from the calling thread or another one, and moved by compaction. The call returns to newly read pages.
 //#Libs: -pthread
 //#Expect-stdout: dropped by another thread
 //#Expect-stdout: dropped by itself
@@ -56,7 +56,7 @@ int main(void) {
     puts("dropped by itself");
     fflush(stdout);
 
-    // Nothing is left to come back to.
+    // Nothing is left to return to.
     pid_t pid = SYS(fork());
     if (pid == 0) {
         waiting = 0;

@@ -23,7 +23,7 @@ int main(void) {
     umask(old);
     puts("info");
     CHECK(sched_getscheduler(0) == SCHED_OTHER);
-    // Whatever it was started with, a process may become as nice as can be.
+    // A process may always raise its nice value to the maximum.
     CHECK(setpriority(PRIO_PROCESS, 0, 19) == 0 && getpriority(PRIO_PROCESS, 0) == 19);
     struct sched_param sp = {.sched_priority = 0};
     CHECK(sched_setscheduler(0, SCHED_BATCH, &sp) == 0);

@@ -1,5 +1,5 @@
-// Syscall user dispatch: with the selector at "block" every call raises SIGSYS instead, whatever form its site has; what is
-// excepted and what the selector lets through is made.
+// Syscall user dispatch: with the selector at "block" every call raises SIGSYS instead, whatever form its site has. Calls
+// from the excepted range, and calls that the selector permits, are made.
 //#Expect-stdout: dispatched 6
 //#Expect-stdout: let through
 #include "common.h"

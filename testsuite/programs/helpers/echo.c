@@ -11,7 +11,7 @@
 
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
-    // Memory is what the program beside eats; the killer shall look for its victim there.
+    // The other program uses up the memory; the OOM killer must not choose this one.
     int fd = open("/proc/self/oom_score_adj", O_WRONLY);
     if (fd >= 0 && write(fd, "-1000", 5) != 5) perror("echo: oom_score_adj");
     close(fd);

@@ -26,7 +26,7 @@ static void write_to(const char *path, const char *text) {
 
 static void nmi(void) {
     write_to("/proc/sys/kernel/sysrq", "1");
-    // A breakpoint that stays is safe under QEMU's emulation; its later change into a jump is not.
+    // QEMU's emulation handles a breakpoint that stays, but not its later replacement by a jump.
     write_to("/proc/sys/debug/kprobes-optimization", "0");
     write_to("/sys/kernel/tracing/kprobe_events", "p:in_nmi ___ratelimit bad=@0xffffffff00000000:u64\n");
     write_to("/sys/kernel/tracing/events/kprobes/in_nmi/enable", "1");
