@@ -1,12 +1,12 @@
 //! Finds the real compiler: past ourselves, and past everything that stands in for compilers.
 
-use std::env;
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+
+use ukl_common::search;
 
 use crate::error::Error;
 
@@ -87,7 +87,7 @@ pub fn find(language: Language, chosen: Option<&OsStr>, myself: &Path) -> Result
         .filter(|word| !word.is_empty())
         .map(|word| OsStr::from_bytes(word).to_owned());
     let Some(command) = words.next() else {
-        let path = search(OsStr::new(language.compiler()), myself, true);
+        let path = find_in_path(OsStr::new(language.compiler()), myself, true);
         let path = path.ok_or_else(|| none(language, language.compiler().into()))?;
         return Ok(Compiler {
             path: by_its_own_name(language, path),
@@ -99,9 +99,9 @@ pub fn find(language: Language, chosen: Option<&OsStr>, myself: &Path) -> Result
     } else {
         let name = || command.to_string_lossy().into_owned();
         // Somebody who says ccache means ccache.
-        search(&command, myself, false).ok_or_else(|| none(language, name()))?
+        find_in_path(&command, myself, false).ok_or_else(|| none(language, name()))?
     };
-    if leads_to(&path, myself) {
+    if search::leads_to(&path, myself) {
         return Err(Error::Loop {
             path,
             variable: language.variable(),
@@ -132,24 +132,10 @@ fn none(language: Language, name: String) -> Error {
     }
 }
 
-fn search(name: &OsStr, myself: &Path, past_masqueraders: bool) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|path| {
-            is_executable(path)
-                && !leads_to(path, myself)
-                && !(past_masqueraders && is_masquerader(path))
-        })
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
-
-fn leads_to(path: &Path, myself: &Path) -> bool {
-    path.canonicalize().is_ok_and(|real| real == myself)
+fn find_in_path(name: &OsStr, myself: &Path, past_masqueraders: bool) -> Option<PathBuf> {
+    search::find(&search::path_variable(), name, |path| {
+        !search::leads_to(path, myself) && !(past_masqueraders && is_masquerader(path))
+    })
 }
 
 fn is_masquerader(path: &Path) -> bool {
@@ -163,6 +149,8 @@ fn is_masquerader(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+
     use super::*;
 
     #[test]

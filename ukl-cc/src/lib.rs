@@ -14,6 +14,10 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
+use ukl_common::library;
+use ukl_common::library::Library;
+use ukl_common::recursion;
+
 pub mod compiler;
 pub mod error;
 pub mod kernel_code;
@@ -66,10 +70,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, Error> {
         print!("{HELP}");
         return Ok(0);
     }
-    let myself = env::current_exe()
-        .and_then(|path| path.canonicalize())
-        .map_err(Error::Myself)?;
-    let libdir = libdir(&myself)?;
+    let myself = library::myself().map_err(Error::Myself)?;
+    let library = Library::of(&myself);
+    // The compiler may change its directory.
+    let libdir = std::path::absolute(library.dir()).map_err(Error::Myself)?;
     if let Asked::KernelCode(words) = asked {
         let archive = Archive::open(&libdir)?;
         // The kernel's flags are gcc's, and so is the kernel.
@@ -85,25 +89,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, Error> {
             println!("ukl-cc {}", env!("CARGO_PKG_VERSION"));
             println!("compiler: {}", compiler.path.display());
             println!("linker: {}", libexec.join("ld").display());
+            println!("{}", library.kernel_version());
             Ok(0)
         }
     }
-}
-
-/// Where the parts of the installation are.
-fn libdir(myself: &Path) -> Result<PathBuf, Error> {
-    let libdir = match env::var_os("UKL_LIBDIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => PathBuf::from(dir),
-        None => {
-            let prefix = myself
-                .parent()
-                .and_then(Path::parent)
-                .unwrap_or(Path::new("/"));
-            prefix.join("lib/ukl")
-        }
-    };
-    // The compiler may change its directory.
-    std::path::absolute(libdir).map_err(Error::Myself)
 }
 
 /// The directory in which the compiler finds ukl-ld under the name `ld`.
@@ -125,22 +114,18 @@ fn exec(
     libdir: &Path,
     words: Vec<OsString>,
 ) -> Result<u8, Error> {
-    let depth = env::var(DEPTH)
-        .ok()
-        .and_then(|depth| depth.parse().ok())
-        .unwrap_or(0u32);
-    if depth >= 4 {
+    let Some(depth) = recursion::next_depth(DEPTH) else {
         return Err(Error::Loop {
             path: compiler.path,
             variable: language.variable(),
         });
-    }
+    };
     // gcc glues the program's name to it: the slash has to be there.
     let mut look_here = OsString::from("-B");
     look_here.push(libexec);
     look_here.push("/");
     let mut command = Command::new(&compiler.path);
-    command.env(DEPTH, (depth + 1).to_string());
+    command.env(DEPTH, depth);
     command.args(&compiler.words).arg(look_here);
     command.args(words);
     // Where ukl.h is. Build tools compare command lines, so it takes no word of them.

@@ -6,7 +6,7 @@ fn main() -> ExitCode {
     match ukl_cc::run(std::env::args_os()) {
         Ok(status) => status.into(),
         Err(error) => {
-            eprintln!("ukl-cc: error: {error}");
+            ukl_common::messages::error("ukl-cc", error);
             ExitCode::FAILURE
         }
     }

@@ -5,33 +5,18 @@
 //! may work at once.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 use std::time::SystemTime;
 
 use symbol_rewriter::Thunk;
+use ukl_common::cache::directory;
+use ukl_common::cache::trim;
+use ukl_common::files::write_beside;
 
-/// The cache is brought down to this size ...
+/// The least recently used entries are removed until the rest is within this size.
 const LIMIT: u64 = 2 << 30;
-
-/// ... by entries that no link has used for so long. One under way may still read the others.
-const IDLE: Duration = Duration::from_secs(3600);
-
-/// A directory below ours in the user's cache, made if need be.
-pub fn directory(name: &str) -> Option<PathBuf> {
-    let base = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_absolute())
-        // Build systems that clear the environment, as Bazel does, leave who the user is.
-        .or_else(|| Some(env::home_dir()?.join(".cache")))?;
-    let dir = base.join("ukl").join(name);
-    fs::create_dir_all(&dir).ok()?;
-    Some(dir)
-}
 
 /// The cache's directory.
 #[derive(Debug, Clone)]
@@ -108,66 +93,14 @@ impl Cache {
     }
 }
 
-/// Removes what was not used for longest, until the rest is within the limit.
-pub fn trim(dir: &Path, limit: u64) {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return;
-    };
-    let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let meta = entry.metadata().ok()?;
-            Some((meta.modified().ok()?, meta.len(), entry.path()))
-        })
-        .collect();
-    let mut size: u64 = files.iter().map(|(_, size, _)| size).sum();
-    files.sort();
-    let now = SystemTime::now();
-    for (used, length, path) in files {
-        let idle = now.duration_since(used).is_ok_and(|idle| idle > IDLE);
-        if size <= limit || !idle {
-            return;
-        }
-        let companion = path.extension().is_some_and(|kind| kind == "stubs");
-        if !companion && fs::remove_file(&path).is_ok() {
-            let _ = fs::remove_file(path.with_extension("stubs"));
-            size -= length;
-        }
-    }
-}
-
-/// Writes a file beside its place, then puts it there. The umask applies to its mode.
-pub fn write_beside(path: &Path, data: &[u8], mode: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // A device is written to and not replaced.
-    if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        return fs::write(path, data);
-    }
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let create = |path: &Path| {
-        fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)
-    };
-    let mut file = tempfile::Builder::new()
-        .prefix(".ukl-ld.")
-        .make_in(dir, create)?;
-    file.write_all(data)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
-}
-
 fn parse(names: &str) -> Option<BTreeSet<Thunk>> {
     names.lines().map(Thunk::from_name).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use ukl_common::cache::IDLE;
+
     use super::*;
 
     fn cache(dir: &Path) -> Cache {

@@ -1,25 +1,14 @@
-//! The image's program without its debugging sections, and where the whole of it is kept for gdb.
+//! Removes the debugging sections of the image's program.
 //!
-//! What only a debugger reads would make the image many times as large, and the machine has all of
-//! it in its memory. So the image's program goes without, and the whole one is kept as
-//! `~/.cache/ukl/debug/<digest of the stripped program>/<name>`, where `ukl-run --gdb` finds it
-//! without a link anew. `--ukl-debug` leaves the sections in the image, for programs that read their
-//! own, such as a Rust program that prints a backtrace with line numbers.
-
-use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::SystemTime;
+//! They would make the image many times as large, and the machine has all of it in its memory. The
+//! whole program is kept where `ukl-run --gdb` finds it ([`ukl_common::debug_store`]).
+//! `--ukl-debug` leaves the sections in the image, for programs that read their own, such as a Rust
+//! program that prints a backtrace with line numbers.
 
 use object::LittleEndian as LE;
 use object::elf;
 use object::read::elf::FileHeader as _;
 use object::read::elf::SectionHeader as _;
-
-use crate::cache;
-
-/// The kept programs are brought down to this size, oldest first.
-const LIMIT: u64 = 1 << 30;
 
 /// The section header's fields that are numbers of other sections, and where they are in it.
 const SECTION: usize = 64;
@@ -140,78 +129,10 @@ fn renumber_symbols(table: &mut [u8], new_number: &[u16], keep: &[bool]) -> Opti
     Some(())
 }
 
-/// Keeps the whole of a program that is `stripped` in the image. Where that cannot be done, gdb only
-/// knows less.
-pub fn remember(stripped: &[u8], whole: &[u8], name: &str) {
-    let write = || -> Option<()> {
-        let base = cache::directory("debug")?;
-        let dir = base.join(digest(stripped));
-        fs::create_dir_all(&dir).ok()?;
-        cache::write_beside(&dir.join(name), whole, 0o644).ok()?;
-        trim(&base, LIMIT);
-        Some(())
-    };
-    let _ = write();
-}
-
-/// Finds the whole of a program that was taken out of an image.
-pub fn find(stripped: &[u8]) -> Option<PathBuf> {
-    let dir = cache::directory("debug")?.join(digest(stripped));
-    let mut files = fs::read_dir(dir)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| !path.file_name().is_some_and(is_unfinished));
-    files.next()
-}
-
-/// Whether a file is one that is just being written.
-fn is_unfinished(name: &std::ffi::OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".ukl-ld.")
-}
-
-fn digest(program: &[u8]) -> String {
-    let mut hex = blake3::hash(program).to_hex().to_string();
-    // People have to type it.
-    hex.truncate(16);
-    hex
-}
-
-/// Removes the oldest entries, until the rest is within the limit.
-fn trim(base: &Path, limit: u64) {
-    let size_of = |dir: &Path| -> u64 {
-        let files = fs::read_dir(dir).into_iter().flatten().flatten();
-        files
-            .filter_map(|file| Some(file.metadata().ok()?.len()))
-            .sum()
-    };
-    let Ok(entries) = fs::read_dir(base) else {
-        return;
-    };
-    let mut dirs: Vec<(SystemTime, u64, PathBuf)> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let path = entry.path();
-            let used = entry.metadata().ok()?.modified().ok()?;
-            Some((used, size_of(&path), path))
-        })
-        .collect();
-    let mut size: u64 = dirs.iter().map(|(_, size, _)| size).sum();
-    dirs.sort();
-    // The last one has just been written.
-    dirs.pop();
-    for (_, length, dir) in dirs {
-        if size <= limit {
-            return;
-        }
-        if fs::remove_dir_all(&dir).is_ok() {
-            size -= length;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
     use std::process::Command;
 
     use object::Object as _;
@@ -277,21 +198,5 @@ mod tests {
     fn nonsense_is_left_alone() {
         assert_eq!(strip(b"\x7fELF"), None);
         assert_eq!(strip(&[]), None);
-    }
-
-    #[test]
-    fn the_oldest_go_first() {
-        let base = tempfile::tempdir().unwrap();
-        for (name, age) in [("old", 20), ("new", 10), ("newest", 0)] {
-            let dir = base.path().join(name);
-            fs::create_dir(&dir).unwrap();
-            fs::write(dir.join("p"), [0; 100]).unwrap();
-            let time = SystemTime::now() - std::time::Duration::from_secs(age);
-            fs::File::open(&dir).unwrap().set_modified(time).unwrap();
-        }
-        trim(base.path(), 250);
-        assert!(!base.path().join("old").exists() && base.path().join("new").exists());
-        trim(base.path(), 0);
-        assert!(!base.path().join("new").exists() && base.path().join("newest").exists());
     }
 }

@@ -66,14 +66,6 @@ fn dynamic(path: &Path, tag: elf::DynamicTag) -> Vec<String> {
     .unwrap_or_default()
 }
 
-/// The build ID of a file, in hexadecimal.
-pub fn build_id(path: &Path) -> Option<String> {
-    let id = read(path, |file| {
-        file.build_id().ok().flatten().map(<[u8]>::to_vec)
-    })??;
-    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// The dynamic symbols that a file leaves to others.
 pub fn wanted(path: &Path) -> BTreeSet<String> {
     dynamic_symbols(path, true)

@@ -5,8 +5,8 @@
 //! [`host`] runs the real linker, [`inputs`] finds the static counterparts (with [`shared`]),
 //! [`lto`] has programs of intermediate code optimised, [`rewrite`] (with [`cache`]) rewrites the
 //! inputs, [`thunk`] makes the thunks, [`kernel_module`] links kernel code, [`program`] links,
-//! [`elf`] marks the result, [`debug`] takes out what only gdb reads, [`image`] makes it bootable,
-//! and [`registry`] notes where it is. [`link`] drives them.
+//! [`elf`] marks the result, [`debug`] takes out what only gdb reads, [`image`] makes it bootable.
+//! [`link`] drives them.
 
 pub mod args;
 pub mod cache;
@@ -27,7 +27,6 @@ pub mod messages;
 pub mod missing;
 pub mod mode;
 pub mod program;
-pub mod registry;
 pub mod rewrite;
 pub mod script;
 pub mod shared;

@@ -11,6 +11,9 @@ use std::process::ExitStatus;
 use std::thread;
 
 use tempfile::TempDir;
+use ukl_common::debug_store;
+use ukl_common::files;
+use ukl_common::registry;
 
 use crate::args;
 use crate::args::Args;
@@ -19,7 +22,6 @@ use crate::args::table::Role;
 use crate::args::ukl_options;
 use crate::args::ukl_options::UklOptions;
 use crate::args::ukl_table;
-use crate::cache;
 use crate::cache::Cache;
 use crate::debug;
 use crate::elf;
@@ -47,7 +49,6 @@ use crate::mode;
 use crate::mode::Mode;
 use crate::mode::Surroundings;
 use crate::program::Program;
-use crate::registry;
 use crate::rewrite::Rewriter;
 use crate::shared;
 use crate::startup;
@@ -272,7 +273,7 @@ struct Place<'p> {
 impl Place<'_> {
     /// Writes a by-product that goes beside the output.
     fn write(&self, path: &Path, data: &[u8], suffix: &str, mode: u32) -> Result<()> {
-        cache::write_beside(path, data, mode).at(path)?;
+        files::write_beside(path, data, mode).at(path)?;
         if let Some(uplifted) = self.uplifted
             && *path == ukl_options::beside(self.output, suffix)
         {
@@ -280,7 +281,7 @@ impl Place<'_> {
             host::remove(&also)?;
             let linked = std::fs::hard_link(path, &also);
             return linked
-                .or_else(|_| cache::write_beside(&also, data, mode))
+                .or_else(|_| files::write_beside(&also, data, mode))
                 .at(&also);
         }
         Ok(())
@@ -395,7 +396,7 @@ fn build(
     thread::scope(|scope| {
         if let Some(whole) = whole {
             let (stripped, name) = (program.clone(), name.clone());
-            scope.spawn(move || debug::remember(&stripped, &whole, &name));
+            scope.spawn(move || debug_store::remember(&stripped, &whole, &name));
         }
         explain.phase(
             "program",

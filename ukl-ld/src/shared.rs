@@ -18,11 +18,12 @@ use object::Object;
 use object::ObjectSymbol;
 use object::read::elf::ElfFile64;
 use symbol_rewriter::Options;
+use ukl_common::cache;
+use ukl_common::files;
 
 use crate::args::Args;
 use crate::args::Kind;
 use crate::args::response;
-use crate::cache;
 use crate::elf;
 use crate::error::At;
 use crate::error::Error;
@@ -64,7 +65,7 @@ pub fn remember(args: &Args, output: &Path) {
         // Two trees with the same project make the same library of different files.
         let which = blake3::hash(&text).to_hex();
         let path = dir.join(format!("{}-{}", key(output)?, &which[..16]));
-        cache::write_beside(&path, &text, 0o644).ok()?;
+        files::write_beside(&path, &text, 0o644).ok()?;
         cache::trim(&dir, LIMIT);
         Some(())
     };
@@ -85,7 +86,7 @@ fn keep(part: &Path) -> Option<PathBuf> {
     let data = fs::read(part).ok()?;
     let dir = cache::directory("parts")?;
     let path = dir.join(format!("{}.o", blake3::hash(&data).to_hex()));
-    cache::write_beside(&path, &data, 0o644).ok()?;
+    files::write_beside(&path, &data, 0o644).ok()?;
     cache::trim(&dir, PARTS);
     Some(path)
 }

@@ -2,9 +2,13 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
+
+use ukl_common::library;
+use ukl_common::library::Library;
+use ukl_common::recursion;
+use ukl_common::search;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -28,17 +32,13 @@ pub struct Tools {
 impl Tools {
     /// Looks for everything. `argv0` says which linker we are called as.
     pub fn find(argv0: &OsStr) -> Result<Tools> {
-        let myself = env::current_exe().and_then(|path| path.canonicalize());
-        let myself = myself.map_err(|source| Error::Io {
+        let myself = library::myself().map_err(|source| Error::Io {
             path: argv0.into(),
             source,
         })?;
         let name = linker_name(argv0);
         let host_ld = find_linker(&name, &myself)?;
-        let libdir = match env::var_os("UKL_LIBDIR").filter(|dir| !dir.is_empty()) {
-            Some(dir) => dir.into(),
-            None => myself.parent().unwrap_or(Path::new("/")).join("../lib/ukl"),
-        };
+        let libdir = Library::of(&myself).dir().to_owned();
         Ok(Tools {
             myself,
             name,
@@ -119,38 +119,18 @@ fn find_linker(name: &str, myself: &Path) -> Result<PathBuf> {
     {
         return Ok(path.into());
     }
-    let fallback = OsStr::from_bytes(b"/usr/local/bin:/usr/bin:/bin").to_owned();
-    let dirs = [
-        env::var_os("COMPILER_PATH"),
-        Some(env::var_os("PATH").unwrap_or(fallback)),
-    ];
-    for dir in dirs.iter().flatten().flat_map(env::split_paths) {
-        let path = dir.join(name);
-        if !is_executable(&path) {
-            continue;
-        }
-        if path.canonicalize().is_ok_and(|real| real != myself) {
-            return Ok(path);
-        }
-    }
-    Err(Error::NoLinker(name.to_owned()))
-}
-
-fn is_executable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    let compiler = env::var_os("COMPILER_PATH");
+    let dirs = compiler.into_iter().chain([search::path_variable()]);
+    let other = |path: &Path| path.canonicalize().is_ok_and(|real| real != myself);
+    let mut found = dirs.filter_map(|dirs| search::find(&dirs, OsStr::new(name), other));
+    found.next().ok_or_else(|| Error::NoLinker(name.to_owned()))
 }
 
 /// Refuses to run in circles, as a wrapper script called `ld` that calls us would make us do.
 /// Returns what to put into a linker's environment.
 pub fn depth(host_ld: &Path) -> Result<(&'static str, String)> {
-    let depth = env::var(DEPTH)
-        .ok()
-        .and_then(|depth| depth.parse().ok())
-        .unwrap_or(0u32);
-    if depth >= 4 {
-        return Err(Error::Loop(host_ld.to_owned()));
-    }
-    Ok((DEPTH, (depth + 1).to_string()))
+    let depth = recursion::next_depth(DEPTH);
+    depth
+        .map(|depth| (DEPTH, depth))
+        .ok_or_else(|| Error::Loop(host_ld.to_owned()))
 }

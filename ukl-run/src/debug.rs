@@ -1,7 +1,7 @@
 //! What gdb needs: the program and the kernel with their symbols, a script that attaches, and the
 //! line to type.
 //!
-//! The image's program has no DWARF; the whole of it lies where [`ukl_ld::debug`] keeps it. Where
+//! The image's program has no DWARF; the whole of it lies where [`ukl_common::debug_store`] keeps it. Where
 //! that is gone, or was never there since nothing was compiled with `-g`, the one in the image still
 //! has its symbols.
 
@@ -11,8 +11,10 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
-use ukl_ld::cache;
-use ukl_ld::elf;
+use ukl_common::build_id;
+use ukl_common::cache;
+use ukl_common::debug_store;
+use ukl_common::library::Library;
 
 use crate::image;
 use crate::image::Payload;
@@ -61,7 +63,7 @@ impl Files {
         let mut script = String::new();
 
         let (name, program) = payload.program()?;
-        match ukl_ld::debug::find(program) {
+        match debug_store::find(program) {
             Some(whole) => words.push(whole.into()),
             None => {
                 let copy = dir.path().join(name);
@@ -102,21 +104,14 @@ fn quoted(path: &Path) -> String {
 
 /// The kernel of this build ID with its symbols: the installed one, or an earlier one.
 fn kernel(build_id: &str) -> Option<PathBuf> {
-    let libdir = match std::env::var_os("UKL_LIBDIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => Some(PathBuf::from(dir)),
-        None => std::env::current_exe()
-            .ok()
-            .and_then(|path| path.canonicalize().ok())
-            .and_then(|path| Some(path.parent()?.join("../lib/ukl"))),
-    };
-    let installed = libdir.map(|dir| dir.join("kernel"));
+    let installed = Library::find().ok().map(|library| library.kernel());
     let cached = cache::directory("kernel").and_then(|dir| fs::read_dir(dir).ok());
     let cached = cached.into_iter().flatten().flatten();
     installed
         .into_iter()
         .chain(cached.map(|entry| entry.path()))
         .map(|dir| dir.join("vmlinux"))
-        .find(|path| elf::build_id(path).as_deref() == Some(build_id))
+        .find(|path| build_id::of(path).is_some_and(|id| build_id::hex(&id) == build_id))
         .and_then(|path| path.canonicalize().ok())
 }
 

@@ -287,7 +287,7 @@ fn find_image(path: &Path) -> Result<PathBuf> {
     if path.is_file() {
         // A program that was copied or installed left its image behind, where its build ID leads.
         return check_image(path.to_path_buf()).or_else(|error| {
-            let elsewhere = ukl_ld::registry::find(path).ok_or(error)?;
+            let elsewhere = ukl_common::registry::find(path).ok_or(error)?;
             check_image(elsewhere)
         });
     }

@@ -1,8 +1,7 @@
-//! Where images are, by the build ID of their programs.
+//! Where images are, by the build IDs of their programs.
 //!
-//! Build systems copy, rename and install a program, and know nothing of the image beside it. The
-//! build ID goes along with the program wherever it goes, `strip` included. So for each image
-//! there is a link `~/.cache/ukl/images/<build ID>` to it.
+//! Build systems copy, rename and install a program without its image. The build ID stays with the
+//! program, even after `strip`. So `~/.cache/ukl/images/<build ID>` is a link to the image.
 //!
 //! Go builds a program in a temporary directory and takes only the program out of it. Such an image
 //! is kept in `~/.cache/ukl/kept`.
@@ -12,25 +11,25 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::build_id;
 use crate::cache;
-use crate::elf;
 
-/// From so many links on, those to images that are gone are removed.
+/// With this many links, those to images that no longer exist are removed.
 const MANY: usize = 1000;
 
-/// The images that are kept are brought down to this size by those not used for longest.
+/// The least recently used images in `kept` are removed until the rest is within this size.
 const LIMIT: u64 = 1 << 30;
 
-/// Notes where the image of a program is. Where that cannot be done, it is only not found later.
+/// Records where the image of a program is. If that fails, the image is not found later.
 pub fn remember(program: &Path, image: &Path) {
-    let note = || link(&elf::build_id(program)?, image.canonicalize().ok()?);
+    let note = || link(&id(program)?, image.canonicalize().ok()?);
     let _ = note();
 }
 
-/// Keeps the image of a program whose directory will not stay, and notes where.
+/// Keeps the image of a program whose directory will be removed, and records where.
 pub fn keep(program: &Path, image: &Path) {
     let write = || -> Option<()> {
-        let id = elf::build_id(program)?;
+        let id = id(program)?;
         let dir = cache::directory("kept")?;
         let kept = dir.join(format!("{id}.ukl"));
         let beside = dir.join(format!(".{}", std::process::id()));
@@ -45,21 +44,25 @@ pub fn keep(program: &Path, image: &Path) {
     let _ = write();
 }
 
+/// Finds the image of a program, if it still exists.
+pub fn find(program: &Path) -> Option<PathBuf> {
+    let link = cache::directory("images")?.join(id(program)?);
+    link.canonicalize().ok().filter(|image| image.is_file())
+}
+
+fn id(program: &Path) -> Option<String> {
+    build_id::of(program).map(|id| build_id::hex(&id))
+}
+
 fn link(id: &str, image: PathBuf) -> Option<()> {
     let dir = cache::directory("images")?;
     let link = dir.join(id);
-    // Beside, then renamed: somebody may be looking.
+    // Made beside and renamed, since another process may be reading it.
     let beside = dir.join(format!(".{}", std::process::id()));
     symlink(image, &beside).ok()?;
     fs::rename(&beside, &link).ok()?;
     forget(&dir);
     Some(())
-}
-
-/// Finds the image of a program, if it is still there.
-pub fn find(program: &Path) -> Option<PathBuf> {
-    let link = cache::directory("images")?.join(elf::build_id(program)?);
-    link.canonicalize().ok().filter(|image| image.is_file())
 }
 
 fn forget(dir: &Path) {

@@ -1,0 +1,13 @@
+//! Messages on standard error, in the form of GNU's tools.
+
+use std::fmt::Display;
+
+/// Prints `TOOL: error: TEXT`.
+pub fn error(tool: &str, text: impl Display) {
+    eprintln!("{tool}: error: {text}");
+}
+
+/// Prints `TOOL: warning: TEXT`.
+pub fn warning(tool: &str, text: impl Display) {
+    eprintln!("{tool}: warning: {text}");
+}
