@@ -1,5 +1,5 @@
-//! A small DHCP client (RFC 2131): one lease when the machine comes up, no renewal. For boots
-//! without ukl-run; with it the address comes along with everything else.
+//! A small DHCP client (RFC 2131) that gets one lease at boot and never renews it. It is for boots
+//! without ukl-run, which passes the address itself.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -30,7 +30,7 @@ const KIND: u8 = 53;
 const SERVER: u8 = 54;
 const PARAMETERS: u8 = 55;
 
-/// Gets an address for the interface `name`, which has to be up.
+/// Gets an address for the interface `name`, which must be up.
 pub fn lease(name: &str, mac: [u8; 6]) -> io::Result<Address> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68))?;
     socket.set_broadcast(true)?;
@@ -61,7 +61,7 @@ pub fn lease(name: &str, mac: [u8; 6]) -> io::Result<Address> {
         match answer.kind {
             ACK if offer.is_some() => return Ok(answer.address()),
             OFFER => offer = Some(answer),
-            // Refused: from the start again.
+            // Refused: start again.
             _ => offer = None,
         }
     }
@@ -71,7 +71,7 @@ pub fn lease(name: &str, mac: [u8; 6]) -> io::Result<Address> {
     ))
 }
 
-/// What we send: a request for what was offered, or else the question who offers something.
+/// The message to send: a request for the offer, or a discovery if there is none.
 fn message(id: u32, mac: [u8; 6], offer: Option<&Answer>) -> Vec<u8> {
     let mut out = vec![0; OPTIONS];
     out[..4].copy_from_slice(&[1, 1, 6, 0]);
@@ -89,7 +89,7 @@ fn message(id: u32, mac: [u8; 6], offer: Option<&Answer>) -> Vec<u8> {
         }
     }
     out.extend_from_slice(&[PARAMETERS, 3, MASK, ROUTER, DNS, 255]);
-    // Old servers drop what is shorter than a BOOTP message.
+    // Old servers drop messages that are shorter than a BOOTP message.
     out.resize(out.len().max(300), 0);
     out
 }

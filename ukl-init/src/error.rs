@@ -1,4 +1,4 @@
-//! What went wrong, in words: init only ever tells of it.
+//! Errors as text: init only reports them.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! QEMU's firmware configuration device, read by its ports (docs/specs/fw_cfg.rst of QEMU).
+//! QEMU's firmware configuration device, read through its I/O ports (docs/specs/fw_cfg.rst of QEMU).
 //!
-//! The kernel has a driver for it, but finds the device by ACPI only; this is for machines that
-//! have none, microvm above all.
+//! The kernel's driver finds the device through ACPI only. This code is for machines without ACPI,
+//! such as microvm.
 
 use std::arch::asm;
 use std::io;
@@ -12,11 +12,11 @@ const SELECTOR: u16 = 0x510;
 const DATA: u16 = 0x511;
 const SIGNATURE: u16 = 0x00;
 const DIRECTORY: u16 = 0x19;
-/// More is not what it seems to be.
+/// A larger size means that this is not the device.
 const MAX_FILES: u32 = 4096;
 const MAX_SIZE: u32 = 16 << 20;
 
-/// The file called `name`, if the device is there and has it.
+/// The file called `name`, if the device exists and has it.
 pub fn read(name: &str) -> io::Result<Option<Vec<u8>>> {
     // SAFETY: no memory is involved.
     sys::check(unsafe { libc::ioperm(SELECTOR.into(), 2, 1) })?;
@@ -24,7 +24,7 @@ pub fn read(name: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(find(&mut device, name))
 }
 
-/// Something that can be asked for bytes; a trait so that it can be tested.
+/// A source of bytes. It is a trait so that it can be tested.
 trait Device {
     fn select(&mut self, item: u16);
     fn byte(&mut self) -> u8;
@@ -38,7 +38,7 @@ struct Ports;
 
 impl Device for Ports {
     fn select(&mut self, item: u16) {
-        // SAFETY: `read` got leave to use this port, and it does nothing to memory.
+        // SAFETY: `read` has obtained access to this port, and reading it does not affect memory.
         unsafe { asm!("out dx, ax", in("dx") SELECTOR, in("ax") item, options(nomem, nostack)) };
     }
 

@@ -1,4 +1,4 @@
-//! The guest's init: an ordinary process that starts the program and ends the machine.
+//! The guest's init: an ordinary process that starts the program and stops the machine.
 
 fn main() {
     if std::process::id() != 1 {

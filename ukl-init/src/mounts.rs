@@ -1,4 +1,4 @@
-//! The kernel's own file systems, and the directories of the host.
+//! Mounts the kernel's file systems and the directories of the host.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use crate::sys;
 const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 const SHARED: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV;
 
-/// What every process may expect to be there.
+/// File systems that every process may expect.
 const NEEDED: &[(&str, &str, libc::c_ulong, &str)] = &[
     ("proc", "/proc", QUIET, ""),
     ("sysfs", "/sys", QUIET, ""),
@@ -32,7 +32,7 @@ const NEEDED: &[(&str, &str, libc::c_ulong, &str)] = &[
     ),
 ];
 
-/// What some kernels have.
+/// File systems that only some kernels have.
 const WELCOME: &[(&str, &str, libc::c_ulong, &str)] = &[
     ("mqueue", "/dev/mqueue", QUIET, ""),
     ("cgroup2", "/sys/fs/cgroup", QUIET, ""),
@@ -40,7 +40,7 @@ const WELCOME: &[(&str, &str, libc::c_ulong, &str)] = &[
     ("securityfs", "/sys/kernel/security", QUIET, ""),
 ];
 
-/// Mounts the kernel's file systems. One that fails is told of; the program may do without it.
+/// Mounts the kernel's file systems. A failure is only reported: the program may not need it.
 pub fn kernel_file_systems() {
     for (kind, dir, flags, options) in NEEDED {
         make_dir(Path::new(dir));
@@ -63,7 +63,7 @@ pub fn kernel_file_systems() {
     let _ = fs::create_dir_all("/run/ukl");
 }
 
-/// Makes a directory if it is missing. Where that fails, mounting on it says so.
+/// Creates a directory if it is missing. If that fails, the mount reports it.
 fn make_dir(dir: &Path) {
     let _ = fs::DirBuilder::new()
         .recursive(true)
@@ -71,12 +71,12 @@ fn make_dir(dir: &Path) {
         .create(dir);
 }
 
-/// Mounts the host's directories, and makes the links that belong to them.
+/// Mounts the host's directories and creates the symbolic links that belong to them.
 pub fn volumes(config: &Config) -> Result<()> {
     for mount in &config.mounts {
         let dir = &mount.dir;
         fs::create_dir_all(dir).map_err(failed(dir.display()))?;
-        // Names and addresses are this machine's own business, whoever's /etc it has.
+        // Host name and addresses are the guest's own, even if it has the host's /etc.
         let etc = dir == Path::new("/etc");
         let saved = if etc { save_own_files() } else { Vec::new() };
         mount_9p(mount).map_err(failed(format_args!("cannot mount {}", dir.display())))?;
@@ -89,7 +89,7 @@ pub fn volumes(config: &Config) -> Result<()> {
         }
     }
     for (path, target) in &config.links {
-        // A directory of the image may be in the way; an empty one is of no use to anybody.
+        // The image may have an empty directory in this place.
         let _ = fs::remove_dir(path);
         if fs::symlink_metadata(path).is_err() {
             symlink(target, path).map_err(failed(path.display()))?;
@@ -99,15 +99,15 @@ pub fn volumes(config: &Config) -> Result<()> {
 }
 
 fn mount_9p(mount: &Mount) -> io::Result<()> {
-    // Without a cache every write has reached the host when it returns, and fsync is the host's
-    // fsync: what a database needs. A directory that nobody changes can be cached.
+    // Without a cache, every write has reached the host when it returns, and fsync is the host's
+    // fsync, as databases need it. A directory that the host does not change can be cached.
     let cache = if mount.cached { "loose" } else { "none" };
     let options = format!("trans=virtio,version=9p2000.L,msize=512000,access=client,cache={cache}");
     let flags = if mount.writable { 0 } else { libc::MS_RDONLY };
     sys::mount(&mount.tag, &mount.dir, "9p", flags, &options)
 }
 
-/// Copies of the files that name this machine's network, and where they belong.
+/// Copies of the files that describe this guest's network, and their places.
 fn save_own_files() -> Vec<(String, &'static str)> {
     let mut saved = Vec::new();
     for path in ["/etc/resolv.conf", "/etc/hosts"] {
@@ -119,7 +119,7 @@ fn save_own_files() -> Vec<(String, &'static str)> {
     saved
 }
 
-/// Writes everything out and lets go of the host's directories and of disks.
+/// Writes all data back and unmounts the host's directories and disks.
 pub fn flush() {
     sys::sync();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -129,7 +129,7 @@ pub fn flush() {
             continue;
         };
         if kind == "9p" || source.is_some_and(|source| source.starts_with("/dev/")) {
-            // What stays busy has been synced.
+            // A file system that stays busy has been synced.
             let _ = sys::unmount(Path::new(dir));
         }
     }

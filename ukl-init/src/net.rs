@@ -13,7 +13,7 @@ use crate::dhcp;
 use crate::say;
 use crate::sys;
 
-/// Brings the network up. A failure is told of and no more: not every program needs one.
+/// Configures the network. A failure is only reported: not every program needs a network.
 pub fn bring_up(network: &Network) {
     if let Err(error) = try_bring_up(network) {
         say(format_args!("warning: the network is not up: {error}"));
@@ -21,7 +21,7 @@ pub fn bring_up(network: &Network) {
 }
 
 fn try_bring_up(network: &Network) -> io::Result<()> {
-    // Any socket will do to talk to the interfaces through.
+    // Any socket can be used for requests about interfaces.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let socket = socket.as_fd();
     Interface { socket, name: "lo" }.up()?;
@@ -44,7 +44,7 @@ fn try_bring_up(network: &Network) -> io::Result<()> {
     Ok(())
 }
 
-/// The first interface that is a device: loopback and tunnels are none.
+/// The first interface that belongs to a device, unlike loopback and tunnels.
 fn card() -> Option<String> {
     let mut names: Vec<String> = fs::read_dir("/sys/class/net")
         .ok()?
@@ -118,7 +118,7 @@ impl Interface<'_> {
     }
 }
 
-/// An address in the form that interface requests take.
+/// An address in the form that interface requests need.
 fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
     let mut data = [0 as libc::c_char; 14];
     for (to, from) in data[2..6].iter_mut().zip(address.octets()) {

@@ -1,4 +1,4 @@
-//! The end of the machine.
+//! Stops the machine.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use crate::sys;
 
 /// Turns the machine off.
 pub fn off() -> ! {
-    // Without ACPI there is no way to switch it off, and the kernel would halt for ever; a reset
-    // ends the virtual machine just as well, since ukl-run tells it not to start again.
+    // Without ACPI the machine cannot be switched off, and the kernel would halt for ever. A reset
+    // also ends the virtual machine, because ukl-run passes -no-reboot.
     if Path::new("/sys/firmware/acpi").exists() {
         sys::reboot(libc::RB_POWER_OFF);
     }

@@ -17,17 +17,17 @@ const ENVIRONMENT: &str = "\
 Environment:
   UKL_QEMU        QEMU, instead of the first qemu-system-x86_64 in PATH
   UKL_LIBDIR      Where kernel/ is, which --gdb reads the kernel's symbols from
-  XDG_CACHE_HOME  Where ukl/ has what links left for --gdb and for programs that were copied,
+  XDG_CACHE_HOME  The directory of ukl/, with the debug copies for --gdb and the paths of images,
                   instead of ~/.cache";
 
 /// Runs a Unikernel Linux image as if it were a command.
 ///
-/// The program's standard input, output and error output are ukl-run's, and its exit status is
-/// ukl-run's: 128 + N when signal N killed it. Other exit statuses: 255 when the guest ended
-/// without telling one (the end of the kernel's log is printed), 124 when time was up, 125 when
-/// ukl-run itself failed.
+/// The program uses ukl-run's standard input, output and error, and ukl-run exits with the program's
+/// exit status, or with 128 + N if signal N killed the program. Other exit statuses: 255 if the
+/// guest stopped without reporting a status (the end of the kernel's log is printed), 124 after a
+/// timeout, 125 if ukl-run itself failed.
 ///
-/// Ctrl-C and SIGTERM reach the program; if it does not end, the machine is stopped.
+/// Ctrl-C and SIGTERM are passed to the program. If it does not end, the machine is stopped.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "ukl-run",
@@ -45,15 +45,15 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub cpus: u16,
 
-    /// Forward a port of the host to the program. The host's address is 127.0.0.1 unless given.
+    /// Forward a port of the host to the guest. The host address is 127.0.0.1 unless given.
     #[arg(short, long = "publish", value_name = "[ADDR:]HOST:GUEST[/udp]")]
     pub publish: Vec<Forward>,
 
-    /// Show a directory of the host to the program. Writes go straight to the host.
+    /// Share a directory of the host with the guest. Writes go to the host at once.
     #[arg(short, long = "volume", value_name = "HOSTDIR:GUESTDIR[:ro]")]
     pub volume: Vec<Volume>,
 
-    /// Set a variable in the program's environment; without a value, the one it has here.
+    /// Set an environment variable of the program; without a value, copy ukl-run's.
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     pub env: Vec<OsString>,
 
@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Vec<String>,
 
-    /// Let gdb attach on this port (1234) and wait for it; the line to type is printed.
+    /// Wait for gdb on this port (1234), and print the gdb command to run.
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
           default_missing_value = GDB_PORT)]
     pub gdb: Option<u16>,
@@ -87,19 +87,19 @@ pub struct Args {
     #[arg(long, value_enum)]
     pub stack: Option<Stack>,
 
-    /// Stop the machine after so many seconds, with exit status 124.
+    /// Stop the machine after this time, with exit status 124.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
 
-    /// Print QEMU's command line and do nothing.
+    /// Print QEMU's command line and exit.
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Show the kernel's log on the error output.
+    /// Print the kernel's log on standard error.
     #[arg(long)]
     pub console: bool,
 
-    /// Keep the kernel's log in this file, however the machine ends.
+    /// Write the kernel's log to this file.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 
@@ -107,16 +107,16 @@ pub struct Args {
     #[arg(short, long, value_name = "DIR", default_value = "/")]
     pub workdir: PathBuf,
 
-    /// Run an ordinary process beside the program. Its output goes to the kernel's log.
+    /// Run an ordinary process next to the program. Its output goes to the kernel's log.
     #[arg(long, value_name = "COMMAND")]
     pub beside: Vec<String>,
 
-    /// Run the program by way of this command: `--wrap 'strace -f'`.
+    /// Run the program through this command, as in `--wrap 'strace -f'`.
     #[arg(long, value_name = "COMMAND")]
     pub wrap: Option<String>,
 
-    /// Show the host's /usr, /lib, /bin, /sbin and /etc to the guest, read-only, so that gdb,
-    /// strace or a shell run there.
+    /// Share the host's /usr, /lib, /bin, /sbin and /etc with the guest, read-only, so that gdb,
+    /// strace or a shell can run there.
     #[arg(long)]
     pub host_tools: bool,
 
@@ -124,16 +124,16 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Machine::Q35)]
     pub machine: Machine,
 
-    /// Let the machine's time count instructions: the same run takes the same time every time.
-    /// Implies --no-kvm and one processor.
+    /// Derive the guest's time from the number of executed instructions, so that each run takes the
+    /// same time. Implies --no-kvm and one processor.
     #[arg(long)]
     pub icount: bool,
 
-    /// An argument for QEMU itself.
+    /// Pass an argument to QEMU.
     #[arg(long = "qemu-arg", value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_args: Vec<OsString>,
 
-    /// Do not use hardware virtualisation even where it is there.
+    /// Do not use hardware virtualisation even if it is available.
     #[arg(long)]
     pub no_kvm: bool,
 
@@ -141,15 +141,15 @@ pub struct Args {
     #[arg(long, conflicts_with = "publish")]
     pub no_net: bool,
 
-    /// Connect the program with pipes even when this is run from a terminal.
+    /// Connect the program through pipes even if ukl-run runs in a terminal.
     #[arg(long)]
     pub no_tty: bool,
 
-    /// Tell which accelerator is used, and how long the guest took to start.
+    /// Print which accelerator is used, and how long the guest took to start.
     #[arg(long)]
     pub verbose: bool,
 
-    /// The image, or the program beside which it is; then the program's arguments.
+    /// The image, or the program next to it, followed by the program's arguments.
     #[arg(value_name = "PROG[.ukl]", required = true, num_args = 1.., trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
@@ -190,8 +190,8 @@ impl Args {
 
 /// Makes `--gdb 99` one word.
 ///
-/// clap would take any word behind it for the port, the program's name too; so it is told to take
-/// only what stands behind a `=`, and the space that people type is seen to here.
+/// clap would take any word after `--gdb` for the port, even the program's name. Therefore clap
+/// accepts a port only after a `=`, and this function handles a port after a space.
 fn join_gdb_port(mut words: Vec<OsString>) -> Vec<OsString> {
     let command = Args::command();
     let takes_value = |word: &str| {
@@ -233,11 +233,11 @@ fn join_gdb_port(mut words: Vec<OsString>) -> Vec<OsString> {
 /// The kind of machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Machine {
-    /// A PC of today, with PCI Express.
+    /// A modern PC with PCI Express.
     Q35,
-    /// A PC of the nineties.
+    /// An older PC with PCI.
     Pc,
-    /// A machine with next to nothing, which starts quickest.
+    /// A minimal machine, which starts fastest.
     Microvm,
 }
 
@@ -247,13 +247,13 @@ impl Machine {
         match self {
             Machine::Q35 => "q35",
             Machine::Pc => "pc",
-            // Where its ACPI says that there is no legacy hardware, Linux believes it and has no
-            // clock left.
+            // The ACPI tables of microvm say that there is no legacy hardware. Linux would believe
+            // that and find no clock.
             Machine::Microvm => "microvm,acpi=off",
         }
     }
 
-    /// What the names of its virtio devices end in.
+    /// The suffix of the names of its virtio devices.
     pub fn bus(self) -> &'static str {
         match self {
             Machine::Microvm => "device",
@@ -340,14 +340,14 @@ impl FromStr for Forward {
     }
 }
 
-/// A directory of the host that the guest sees.
+/// A directory of the host that is shared with the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
-    /// It.
+    /// Its path on the host.
     pub host: PathBuf,
-    /// Where the guest sees it.
+    /// Its path in the guest.
     pub guest: String,
-    /// Whether it may only be read.
+    /// Whether the guest may only read it.
     pub read_only: bool,
 }
 
@@ -355,7 +355,7 @@ impl FromStr for Volume {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is not HOSTDIR:GUESTDIR[:ro], GUESTDIR beginning with a /");
+        let bad = || format!("`{text}` is not HOSTDIR:GUESTDIR[:ro] with an absolute GUESTDIR");
         let (paths, read_only) = match text.strip_suffix(":ro") {
             Some(paths) => (paths, true),
             None => (text.strip_suffix(":rw").unwrap_or(text), false),

@@ -17,14 +17,14 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::sys;
 
-/// How many lines of it are shown when the guest has died.
+/// How many lines of the log are printed if the guest died.
 const TAIL: usize = 40;
-/// How often there is a look at what is new.
+/// How often the log is checked for new text.
 const PACE: Duration = Duration::from_millis(20);
-/// A line without an end is cut into pieces of that size.
+/// A line that does not end is split into pieces of this size.
 const LINE: usize = 4096;
 
-/// Where the log is kept.
+/// The file that holds the log.
 #[derive(Debug)]
 pub struct Log {
     file: File,
@@ -33,7 +33,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Keeps it in `path`, or in a temporary file for the case that it is needed.
+    /// Creates the log at `path`, or as a temporary file in case it is needed.
     pub fn create(path: Option<&Path>) -> Result<Self> {
         match path {
             Some(path) => Ok(Log {
@@ -57,10 +57,10 @@ impl Log {
         }
     }
 
-    /// Keeps it for the caller to look at, and says where.
+    /// Preserves the file for the user and returns its path.
     pub fn keep(self) -> PathBuf {
         if let Some(path) = self.temporary {
-            // What cannot be kept is deleted, and there is nothing to be done about it.
+            // If this fails the file is deleted, and nothing can be done about it.
             let _ = path.keep();
         }
         self.path
@@ -71,14 +71,14 @@ impl Log {
         &self.file
     }
 
-    /// Shows it on the error output as it grows.
+    /// Copies the log to standard error as it grows.
     pub fn show(&self) -> Result<Show> {
         let mut file = File::open(&self.path).map_err(Error::file(&self.path))?;
         let (finish, finished) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut buffer = vec![0; 64 << 10];
             loop {
-                // Asked before the file is read, so that nothing is missed.
+                // Check this before the file is read, so that no text is missed.
                 let last = !matches!(finished.recv_timeout(PACE), Err(RecvTimeoutError::Timeout));
                 while let Ok(count @ 1..) = file.read(&mut buffer) {
                     if sys::write_all(2, &buffer[..count]).is_err() {
@@ -93,7 +93,7 @@ impl Log {
         Ok(Show { finish, thread })
     }
 
-    /// Its last lines.
+    /// The last lines.
     pub fn tail(&self) -> Vec<String> {
         let mut tail = Tail::default();
         let mut end = Vec::new();
@@ -102,7 +102,7 @@ impl Log {
             file.seek(SeekFrom::Start(length.saturating_sub((TAIL * LINE) as u64)))?;
             file.read_to_end(&mut end)
         });
-        // A log that cannot be read has no lines.
+        // A log that cannot be read counts as empty.
         if read.is_ok() {
             tail.add(&end);
         }
@@ -110,7 +110,7 @@ impl Log {
     }
 }
 
-/// A log that is being shown.
+/// A log that is being copied to standard error.
 #[derive(Debug)]
 pub struct Show {
     finish: Sender<()>,
@@ -118,14 +118,14 @@ pub struct Show {
 }
 
 impl Show {
-    /// Shows the rest.
+    /// Copies the rest.
     pub fn finish(self) {
         drop(self.finish);
         let _ = self.thread.join();
     }
 }
 
-/// The last lines of what passes.
+/// The last lines of a text.
 #[derive(Debug, Default)]
 struct Tail {
     lines: VecDeque<Vec<u8>>,
@@ -159,7 +159,7 @@ impl Tail {
         if !self.open.is_empty() {
             self.close();
         }
-        // What a terminal would take for a command has no place in an error message.
+        // Remove control characters, which a terminal could interpret as commands.
         let clean = |line: Vec<u8>| {
             String::from_utf8_lossy(&line).replace(|c: char| c.is_control() && c != '\t', "")
         };

@@ -1,4 +1,4 @@
-//! The few system calls that the standard library has no name for.
+//! The few system calls that the standard library does not offer.
 
 use std::fs::File;
 use std::io;
@@ -8,10 +8,10 @@ use std::os::fd::FromRawFd as _;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
-/// The signals that we take note of.
+/// The signals that ukl-run handles.
 const SIGNALS: [libc::c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGWINCH];
 
-/// Turns the kernel's -1 into an error.
+/// Converts -1 into the error in errno.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
         Err(io::Error::last_os_error())
@@ -20,7 +20,7 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     }
 }
 
-/// Whether two descriptors are the same file, so that what is written to them is in one order.
+/// Whether two descriptors refer to the same file, so that output to both has a common order.
 pub fn same_file(one: RawFd, other: RawFd) -> bool {
     let identity = |fd| {
         // SAFETY: an all-zero stat is valid and is filled in.
@@ -44,7 +44,7 @@ pub fn kvm_api_version(kvm: RawFd) -> libc::c_int {
     unsafe { libc::ioctl(kvm, KVM_GET_API_VERSION as _, 0) }
 }
 
-/// A file without a name that holds `data`.
+/// An unnamed file that contains `data`.
 pub fn memory_file(data: &[u8]) -> io::Result<OwnedFd> {
     // SAFETY: a name, and a descriptor that is new and ours.
     let mut file = unsafe {
@@ -57,7 +57,7 @@ pub fn memory_file(data: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Keeps the signals that we take note of for [`next_signal`], in this thread and those to come.
+/// Blocks the signals in this thread and later ones, so that [`next_signal`] receives them.
 pub fn hold_signals() {
     // SAFETY: a set of signals on the stack.
     unsafe {
@@ -87,13 +87,14 @@ fn signal_set() -> libc::sigset_t {
     }
 }
 
-/// Puts a process that is about to become QEMU where only we reach it, and ties its life to ours.
+/// Separates a process that is about to become QEMU from the terminal's process group, and makes
+/// the kernel kill it when ukl-run dies.
 ///
 /// For use between fork and exec: it only makes system calls.
 pub fn become_dependent(parent: libc::pid_t, inherited: &[RawFd]) -> io::Result<()> {
     // SAFETY: no memory is involved.
     unsafe {
-        // Out of the terminal's group: Ctrl-C is for us to deal with.
+        // Leave the terminal's process group: ukl-run handles Ctrl-C.
         check(libc::setsid())?;
         check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
         if libc::getppid() != parent {
@@ -106,7 +107,7 @@ pub fn become_dependent(parent: libc::pid_t, inherited: &[RawFd]) -> io::Result<
     Ok(())
 }
 
-/// A descriptor of a process that can be read when it has ended.
+/// A descriptor that becomes readable when the process has ended.
 pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: the descriptor is new and ours.
     unsafe {
@@ -127,7 +128,7 @@ pub fn wait_for(fd: RawFd, write: bool) {
     unsafe { libc::poll(&mut poll, 1, -1) };
 }
 
-/// write(2) to a descriptor that is not ours to close, and may be set not to block.
+/// write(2) to a descriptor that the caller owns, and that may be non-blocking.
 pub fn write_all(fd: RawFd, mut data: &[u8]) -> io::Result<()> {
     while !data.is_empty() {
         // SAFETY: a pointer and its length.
@@ -142,7 +143,7 @@ pub fn write_all(fd: RawFd, mut data: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// read(2) from a descriptor that is not ours to close, and may be set not to block.
+/// read(2) from a descriptor that the caller owns, and that may be non-blocking.
 pub fn read(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         // SAFETY: a pointer and its length.
@@ -179,7 +180,7 @@ pub fn terminal_settings(file: &File) -> io::Result<libc::termios> {
     }
 }
 
-/// Gives a terminal those settings.
+/// Changes the settings of a terminal.
 pub fn set_terminal(file: &File, settings: &libc::termios) -> io::Result<()> {
     // SAFETY: valid settings.
     check(unsafe { libc::tcsetattr(file.as_raw_fd(), libc::TCSADRAIN, settings) }).map(drop)

@@ -1,5 +1,5 @@
-//! The caller's terminal, when the program is to have it: every key goes to the guest, whose own
-//! terminal makes of it what it means, Ctrl-C too.
+//! The user's terminal when the program uses it. Every key, including Ctrl-C, goes to the guest,
+//! whose own terminal driver interprets it.
 
 use std::fs::File;
 use std::io;
@@ -13,9 +13,9 @@ use crate::sys;
 
 static RAW: AtomicBool = AtomicBool::new(false);
 
-/// What Ctrl-C sends.
+/// The byte that Ctrl-C sends.
 const INTERRUPT: u8 = 3;
-/// So often within [`PATIENCE`], and it is meant for us.
+/// This many within [`PATIENCE`] are meant for ukl-run.
 const INSISTENCE: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -29,12 +29,12 @@ pub fn size() -> Option<(u16, u16)> {
     sys::window(1)
 }
 
-/// Whether the terminal is in raw mode just now.
+/// Whether the terminal is in raw mode at present.
 pub fn is_raw() -> bool {
     RAW.load(Ordering::Relaxed)
 }
 
-/// The terminal in raw mode, for as long as this lives.
+/// Keeps the terminal in raw mode; dropping it restores the previous settings.
 pub struct Raw {
     terminal: File,
     settings: libc::termios,
@@ -61,14 +61,14 @@ impl Drop for Raw {
     }
 }
 
-/// Notices that somebody wants out of a guest that no longer listens.
+/// Detects that the user wants to leave a guest that no longer reacts.
 #[derive(Debug, Default)]
 pub struct Insistence {
     presses: Vec<Instant>,
 }
 
 impl Insistence {
-    /// Takes note of what was typed; true when it is enough.
+    /// Records typed keys. Returns true if the user has insisted often enough.
     pub fn typed(&mut self, keys: &[u8]) -> bool {
         let now = Instant::now();
         self.presses
