@@ -1,7 +1,8 @@
-//! The program's standard streams: pipes with a pump behind each, or a terminal, or the console.
+//! The program's standard streams: pipes with a thread that copies each to or from ukl-run, or a
+//! terminal, or the console.
 //!
-//! Pipes, and not the ports themselves, because a program may do with a pipe what it does on any
-//! Linux: poll it, splice it, pass it on, find its end.
+//! The program gets pipes and not the ports themselves, because it can poll a pipe, splice it, pass
+//! it on and find its end as on any Linux.
 
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -25,26 +26,26 @@ use crate::failed;
 use crate::ports;
 use crate::sys;
 
-/// How many bytes have gone to ukl-run.
+/// How many bytes have been sent to ukl-run.
 #[derive(Debug, Default)]
 pub struct Sent {
-    /// Of the standard output.
+    /// Of standard output.
     pub stdout: AtomicU64,
-    /// Of the standard error output.
+    /// Of standard error.
     pub stderr: AtomicU64,
 }
 
 /// The program's streams.
 #[derive(Debug)]
 pub struct Streams {
-    /// What the program gets, until it has it.
+    /// The descriptors for the program, until it is started.
     handles: Option<[Handle; 3]>,
     pumps: Vec<JoinHandle<()>>,
     sent: Arc<Sent>,
     controls: Controls,
 }
 
-/// What can be done to the streams while the program runs.
+/// Controls the streams while the program runs.
 #[derive(Debug, Clone, Default)]
 pub struct Controls {
     stdout: Option<Arc<OwnedFd>>,
@@ -52,16 +53,16 @@ pub struct Controls {
     terminal: Option<Arc<OwnedFd>>,
 }
 
-/// Where output comes from.
+/// The source of output.
 #[derive(Debug)]
 enum Source {
     Pipe(File),
-    /// It has no end of its own: it may be closed by all and opened again by anybody.
+    /// A terminal has no end of file: everybody may close it, and anybody may open it again.
     Terminal(File),
 }
 
 impl Streams {
-    /// Sets the streams up and starts the pumps.
+    /// Creates the streams and starts the copying threads.
     pub fn new(config: &Config) -> Result<Self> {
         let mut streams = Streams {
             handles: None,
@@ -95,7 +96,7 @@ impl Streams {
         Ok([stdin.into(), stdout.into(), stderr.into()])
     }
 
-    /// A terminal: what is typed comes as input, and all that is shown goes as standard output.
+    /// A terminal: typed keys arrive as input, and everything shown is sent as standard output.
     fn terminal(&mut self, window: Option<(u16, u16)>) -> Result<[Handle; 3]> {
         let (ours, theirs) = sys::terminal().map_err(failed("a terminal"))?;
         if let Some((rows, columns)) = window {
@@ -110,8 +111,8 @@ impl Streams {
         Ok([copy(&theirs)?.into(), copy(&theirs)?.into(), theirs.into()])
     }
 
-    /// A pipe that is pumped to the port called `name`: its end for the program, and a pipe whose
-    /// end tells the pump to stop.
+    /// A pipe that is copied to the port called `name`. Returns the program's end, and a pipe that
+    /// stops the copying when it is closed.
     fn pipe_out(
         &mut self,
         name: &str,
@@ -137,19 +138,19 @@ impl Streams {
         Ok(Arc::new(control))
     }
 
-    /// The program's three handles; there is but one program.
+    /// The three descriptors of the program. There is only one program to take them.
     pub fn take(&mut self) -> Result<[Handle; 3]> {
         self.handles
             .take()
             .ok_or_else(|| Error("the program's streams are in use".into()))
     }
 
-    /// What can be done to them.
+    /// The control of the streams.
     pub fn controls(&self) -> Controls {
         self.controls.clone()
     }
 
-    /// Waits until all that the program wrote has been handed to the host. Nobody may have the
+    /// Waits until all output of the program has been passed to the host. No process may have the
     /// pipes open any more.
     pub fn drain(self) -> Arc<Sent> {
         drop(self.handles);
@@ -157,7 +158,7 @@ impl Streams {
             self.controls.close_stdout();
         }
         for pump in self.pumps {
-            // A pump that panicked has aborted the whole of init.
+            // A panic of the copying thread would have aborted init.
             let _ = pump.join();
         }
         self.sent
@@ -165,12 +166,12 @@ impl Streams {
 }
 
 impl Controls {
-    /// Closes the pipe of the standard output: whoever writes to it gets SIGPIPE.
+    /// Closes the pipe of standard output: processes that write to it get SIGPIPE.
     pub fn close_stdout(&self) {
         stop(self.stdout.as_deref());
     }
 
-    /// Closes the pipe of the standard error output.
+    /// Closes the pipe of standard error.
     pub fn close_stderr(&self) {
         stop(self.stderr.as_deref());
     }
@@ -185,7 +186,7 @@ impl Controls {
 
 fn stop(control: Option<&OwnedFd>) {
     if let Some(control) = control.and_then(|control| control.try_clone().ok()) {
-        // If the pump has ended by itself there is nobody to stop.
+        // If the thread has already ended, there is nothing to stop.
         let _ = File::from(control).write_all(b".");
     }
 }
@@ -202,15 +203,15 @@ fn device(path: &str) -> Result<[Handle; 3]> {
     Ok([handle()?, handle()?, handle()?])
 }
 
-/// Starts the pump of the input. Nobody ever joins it: it waits for what may never be sent.
+/// Starts the thread that copies the input. It is never joined, because input may never come.
 fn start_pump_in(to: File) -> Result<()> {
     let port = ports::open("ukl.stdin")?;
     thread::spawn(move || pump_in(port, to));
     Ok(())
 }
 
-/// Brings ukl-run's input to the program. It comes in frames, a 32-bit length before each, and a
-/// length of 0 is the end: a port by itself has no end.
+/// Copies ukl-run's input to the program. The input comes in frames with a 32-bit length before
+/// each. A length of 0 marks the end, because a port has no end of file.
 fn pump_in(port: File, mut pipe: File) {
     let mut reader = io::BufReader::with_capacity(64 << 10, ports::Reader::new(port));
     let mut length = [0; 4];
@@ -219,7 +220,7 @@ fn pump_in(port: File, mut pipe: File) {
         if length == 0 {
             return;
         }
-        // A program that does not read its input is no reason for an error.
+        // It is not an error if the program does not read its input.
         match io::copy(&mut reader.by_ref().take(length), &mut pipe) {
             Ok(copied) if copied == length => {}
             _ => return,
@@ -227,7 +228,7 @@ fn pump_in(port: File, mut pipe: File) {
     }
 }
 
-/// Brings the program's output to ukl-run until it ends or `stop` says so.
+/// Copies the program's output to ukl-run until it ends or `stop` is closed.
 fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
     let (mut from, terminal) = match source {
         Source::Pipe(file) => (file, false),
@@ -236,7 +237,7 @@ fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
     let mut buffer = vec![0; 64 << 10];
     let mut works = true;
     loop {
-        // What a terminal still has is brought before it is stopped.
+        // Copy what the terminal still holds before stopping.
         let stopped = match sys::poll([from.as_fd(), stop.as_fd()], -1) {
             Ok([_, stopped]) => stopped != 0,
             Err(_) => return,
@@ -247,7 +248,7 @@ fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
         match from.read(&mut buffer) {
             Ok(0) => return,
             Ok(count) if works => {
-                // When the port is gone the program's output is lost, but not the program.
+                // Without the port the program's output is lost, but the program continues.
                 works = port.write_all(&buffer[..count]).is_ok();
                 if works {
                     sent.fetch_add(count as u64, Ordering::AcqRel);
@@ -255,7 +256,7 @@ fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Nobody has the terminal open just now.
+            // No process has the terminal open at present.
             Err(_) if terminal && !stopped => {
                 let _ = sys::poll([stop.as_fd()], 50);
             }

@@ -1,4 +1,4 @@
-//! The few system calls that the standard library has no name for.
+//! The few system calls that the standard library does not offer.
 
 use std::ffi::CString;
 use std::io;
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
-/// Turns the kernel's -1 into an error.
+/// Converts -1 into the error in errno.
 pub fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
         Err(io::Error::last_os_error())
@@ -55,7 +55,7 @@ pub fn unmount(target: &Path) -> io::Result<()> {
     check(unsafe { libc::umount2(target.as_ptr(), 0) }).map(drop)
 }
 
-/// A pipe whose ends a program that is started does not inherit by accident.
+/// A pipe with close-on-exec ends, so that no program inherits them by accident.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors, which are new and ours.
@@ -65,8 +65,8 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// Waits until one of `fds` can be read, has ended, or `timeout` (milliseconds, -1 for none) is
-/// over, and says what is so for each.
+/// Waits until one of `fds` is readable or at its end, or until `timeout` milliseconds (-1: no
+/// limit) have passed. Returns the events of each.
 pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: i32) -> io::Result<[i16; N]> {
     let mut polls = fds.map(|fd| libc::pollfd {
         fd: fd.as_raw_fd(),
@@ -81,14 +81,14 @@ pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: i32) -> io::Resul
     }
 }
 
-/// Names the machine.
+/// Sets the host name.
 pub fn set_hostname(name: &str) {
     // SAFETY: a pointer and its length. A name that the kernel refuses is no reason to fail.
     unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
 }
 
-/// Raises the limits that a machine of its own has no reason for. The soft limit of descriptors
-/// stays where a program that closes all possible ones is not held up.
+/// Raises limits that make no sense for a machine with one program. The soft limit of descriptors
+/// stays low enough for programs that close all possible descriptors.
 pub fn raise_limits() {
     let infinity = libc::RLIM_INFINITY;
     for (what, soft, hard) in [
@@ -116,7 +116,7 @@ pub fn kill(pid: libc::pid_t, signal: libc::c_int) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// The next process that has ended, which stays to be reaped; `None` if there are no processes.
+/// Waits for a process to end, and leaves it to be reaped. `None` if there are no children.
 pub fn next_dead() -> Option<libc::pid_t> {
     loop {
         // SAFETY: an all-zero siginfo is valid and is filled in.
@@ -132,7 +132,7 @@ pub fn next_dead() -> Option<libc::pid_t> {
     }
 }
 
-/// Reaps `pid` (-1 for any), without waiting if `flags` say so: who it was and its wait status.
+/// Reaps `pid` (-1 for any) and returns its number and wait status. `flags` may be WNOHANG.
 pub fn reap(pid: libc::pid_t, flags: libc::c_int) -> io::Result<(libc::pid_t, libc::c_int)> {
     let mut status = 0;
     loop {
@@ -145,19 +145,19 @@ pub fn reap(pid: libc::pid_t, flags: libc::c_int) -> io::Result<(libc::pid_t, li
     }
 }
 
-/// Writes all that is dirty to its place.
+/// Writes all modified data back: sync(2).
 pub fn sync() {
     // SAFETY: no arguments.
     unsafe { libc::sync() };
 }
 
-/// reboot(2): a command of that call.
+/// reboot(2) with one of its commands.
 pub fn reboot(command: libc::c_int) {
     // SAFETY: no memory is involved.
     unsafe { libc::reboot(command) };
 }
 
-/// A terminal: our end, and the program's.
+/// A pseudoterminal: the end of init, and the end of the program.
 pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     let (mut ours, mut theirs) = (0, 0);
     let null = ptr::null_mut();
@@ -191,7 +191,7 @@ pub fn set_window(tty: BorrowedFd<'_>, rows: u16, columns: u16) {
     unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, &size) };
 }
 
-/// Makes the caller the leader of a new session, with its stdin as the terminal if `tty`.
+/// Makes the caller the leader of a new session. If `tty`, its stdin becomes the controlling terminal.
 ///
 /// For use between fork and exec: it only makes system calls.
 pub fn new_session(tty: bool) -> io::Result<()> {
@@ -205,7 +205,7 @@ pub fn new_session(tty: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// An empty interface request.
+/// An interface request of zeros.
 pub fn zeroed_ifreq() -> libc::ifreq {
     // SAFETY: all zeros are a valid ifreq: names, numbers and null pointers.
     unsafe { std::mem::zeroed() }
@@ -235,7 +235,7 @@ pub fn add_route(socket: BorrowedFd<'_>, route: &libc::rtentry) -> io::Result<()
     .map(drop)
 }
 
-/// Loads a module of the kernel.
+/// Loads a kernel module.
 pub fn init_module(module: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel reads the module and the parameters, of which there are none.
     let result = unsafe {
@@ -252,7 +252,7 @@ pub fn init_module(module: &[u8]) -> io::Result<()> {
 
 /// Sets the immutable flag of a file (chattr(1) +i).
 pub fn make_immutable(file: &std::fs::File) -> io::Result<()> {
-    // linux/fs.h; the argument is an int, whatever the number says.
+    // linux/fs.h. The argument is an int, although the request number says long.
     const FS_IMMUTABLE_FL: libc::c_int = 0x10;
     let mut flags: libc::c_int = 0;
     // SAFETY: both take a pointer to an int.

@@ -39,26 +39,26 @@ use crate::say;
 use crate::sys;
 use crate::terminal;
 
-/// How long a program may take to end when it was asked to.
+/// How long a program may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a machine may take to switch itself off.
 const POWER_OFF: Duration = Duration::from_secs(5);
 
-/// How long what is on its way may take when the machine was stopped.
+/// How long output that is still on its way may take after the machine was stopped.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
 /// Something that happens to a machine.
 #[derive(Debug)]
 pub enum Event {
-    /// Init said something.
+    /// A line from init.
     Status(String),
-    /// All of a stream has been passed on.
+    /// A stream has been passed on completely.
     Passed,
-    /// Nobody reads this stream any more.
+    /// The reader of this stream is gone.
     Unwanted(Output),
-    /// We got a signal.
+    /// ukl-run received a signal.
     Signal(i32),
-    /// The caller wants it to end at once.
+    /// The user wants the machine to stop at once.
     Stop,
     /// QEMU has ended.
     Gone,
@@ -69,13 +69,13 @@ pub enum Event {
 enum Stopped {
     ByTimeout,
     BySignal(i32),
-    /// It had said all it had to say, and then did not switch itself off.
+    /// It had reported its end, but did not switch itself off.
     AfterTheEnd,
 }
 
 /// Runs a machine and returns the exit status.
 pub fn run(plan: &Plan) -> Result<u8> {
-    // Before any thread is there to take them.
+    // Before any other thread exists that could receive them.
     sys::hold_signals();
     let log = Log::create(plan.log.as_deref())?;
     let mut machine = Machine::start(plan, &log)?;
@@ -109,7 +109,7 @@ struct Machine {
     complaints: JoinHandle<String>,
 }
 
-/// What init has said.
+/// What init has reported.
 #[derive(Debug, Default)]
 struct Report {
     started: bool,
@@ -172,7 +172,7 @@ impl Machine {
             program: plan.qemu.clone(),
             source,
         })?;
-        // Their ends are QEMU's alone now, so that its end is their end.
+        // Now only QEMU holds the other ends, so they close when QEMU ends.
         drop((theirs, records));
 
         let (sender, events) = mpsc::channel();
@@ -232,7 +232,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Deals with what happens until QEMU has ended.
+    /// Handles events until QEMU has ended.
     fn attend(&mut self) -> Option<Stopped> {
         let mut stopped = None;
         loop {
@@ -265,13 +265,13 @@ impl Machine {
             };
             if let Some(why) = stop {
                 stopped.get_or_insert(why);
-                // It may have just ended by itself, which is as well.
+                // It may have ended by itself just now.
                 let _ = self.qemu.kill();
             }
         }
     }
 
-    /// Passes a signal on; a reason to stop, if there is nobody to pass it on to.
+    /// Passes a signal on to the program. Returns a reason to stop if that is not possible.
     fn signalled(&mut self, signal: i32) -> Option<Stopped> {
         if signal == libc::SIGWINCH {
             if let Some((rows, columns)) = terminal::size() {
@@ -294,7 +294,7 @@ impl Machine {
         None
     }
 
-    /// Takes note of what init says.
+    /// Handles a line from init.
     fn heard(&mut self, line: &str) {
         self.report.hear(line);
         if line == "started" && self.verbose {
@@ -306,7 +306,7 @@ impl Machine {
         self.say_goodbye();
     }
 
-    /// Lets the machine go, once all that the program wrote is here.
+    /// Lets the machine switch itself off once all output of the program has arrived.
     fn say_goodbye(&mut self) {
         let (stdout, stderr) = self.report.sent;
         if self.report.exit.is_some()
@@ -320,17 +320,17 @@ impl Machine {
         }
     }
 
-    /// Says something to init.
+    /// Sends a line to init.
     fn tell(&mut self, line: &str) {
-        // If init has gone, QEMU goes too, and that is noticed.
+        // If init is gone, QEMU ends, which is handled elsewhere.
         let _ = self.status.write_all(format!("{line}\n").as_bytes());
     }
 
-    /// Gathers what is left when QEMU has ended.
+    /// Collects the remaining output after QEMU has ended.
     fn end(mut self, stopped: Option<Stopped>) -> Result<End> {
         let qemu = self.qemu.wait().map_err(Error::host("QEMU"))?;
-        // A caller that does not read holds the pumps up. Whoever has stopped the machine does not
-        // want to wait for that, and neither does one who tries to just now.
+        // A reader that does not read blocks the copying threads. Do not wait for it if the machine
+        // was stopped, or if the user tries to stop it now.
         let patience = Instant::now() + LEFTOVERS;
         while !self.pumps.iter().all(JoinHandle::is_finished) {
             match self.events.recv_timeout(Duration::from_millis(5)) {
@@ -340,7 +340,7 @@ impl Machine {
                 _ => {}
             }
         }
-        // What init said with its last breath.
+        // Init's last lines.
         while let Ok(event) = self.events.try_recv() {
             if let Event::Status(line) = event {
                 self.report.hear(&line);
@@ -376,12 +376,12 @@ impl Report {
 }
 
 impl End {
-    /// The exit status that all this amounts to.
+    /// Decides about the exit status.
     fn judge(self, stopped: Option<Stopped>, log: Log, plan: &Plan) -> Result<u8> {
         if let Some(text) = self.report.error {
             return Err(Error::Guest(text));
         }
-        // When we were stopped before all of its output was through, it has not ended well.
+        // If the machine was stopped before all output had arrived, this status does not count.
         if let Some(status) = self.report.exit
             && (self.dismissed || stopped.is_none())
         {
@@ -433,7 +433,7 @@ impl End {
     }
 }
 
-/// Says when QEMU has ended.
+/// Sends an event when QEMU has ended.
 fn watch(qemu: &Child, events: Sender<Event>) -> Result<()> {
     let process = sys::pidfd(qemu.id()).map_err(Error::host("pidfd_open"))?;
     thread::spawn(move || {
@@ -443,7 +443,7 @@ fn watch(qemu: &Child, events: Sender<Event>) -> Result<()> {
     Ok(())
 }
 
-/// Collects what QEMU complains of.
+/// Collects QEMU's error messages.
 fn collect(pipe: Option<std::process::ChildStderr>) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut text = Vec::new();
