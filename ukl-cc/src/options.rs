@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use ukl_ld::args::ukl_table;
-use ukl_ld::args::ukl_table::OptionSpec;
+use ukl_common::options;
+use ukl_common::options::OptionSpec;
 
 use crate::error::Error;
 
@@ -41,7 +41,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
             }
             _ => {}
         }
-        let spec = str::from_utf8(name).ok().and_then(ukl_table::find);
+        let spec = str::from_utf8(name).ok().and_then(options::find);
         let whole = if spec.is_some_and(OptionSpec::needs_value) {
             let value = args.next();
             let value = value.ok_or_else(|| Error::NoValue(arg.to_string_lossy().into_owned()))?;

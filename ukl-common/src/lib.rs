@@ -5,6 +5,7 @@
 //!   for it, and noticing when it leads back;
 //! - [`cache`]: directories below `~/.cache/ukl`;
 //! - [`files`]: files that appear whole or not at all;
+//! - [`options`]: the table of the options `--ukl-*`;
 //! - [`build_id`] and [`registry`]: which image belongs to which program;
 //! - [`debug_store`]: programs with their DWARF, for gdb.
 
@@ -14,6 +15,7 @@ pub mod debug_store;
 pub mod files;
 pub mod library;
 pub mod messages;
+pub mod options;
 pub mod recursion;
 pub mod registry;
 pub mod search;

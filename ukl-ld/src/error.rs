@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use crate::args::response::TooMany;
-use crate::image::ImageError;
+use ukl_image::ImageError;
 
 /// A failure of ukl-ld itself. The host linker's failures are not among them: its words and its
 /// exit status pass through.

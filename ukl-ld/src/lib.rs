@@ -5,7 +5,7 @@
 //! [`host`] runs the real linker, [`inputs`] finds the static counterparts (with [`shared`]),
 //! [`lto`] has programs of intermediate code optimised, [`rewrite`] (with [`cache`]) rewrites the
 //! inputs, [`thunk`] makes the thunks, [`kernel_module`] links kernel code, [`program`] links,
-//! [`elf`] marks the result, [`debug`] takes out what only gdb reads, [`image`] makes it bootable.
+//! [`elf`] marks the result, [`debug`] takes out what only gdb reads, [`ukl_image`] makes it bootable.
 //! [`link`] drives them.
 
 pub mod args;
@@ -16,7 +16,6 @@ pub mod elf_writer;
 pub mod error;
 pub mod explain;
 pub mod host;
-pub mod image;
 pub mod inputs;
 pub mod interrupt;
 pub mod kernel;

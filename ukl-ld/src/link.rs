@@ -11,9 +11,15 @@ use std::process::ExitStatus;
 use std::thread;
 
 use tempfile::TempDir;
+use ukl_common::build_id;
 use ukl_common::debug_store;
 use ukl_common::files;
+use ukl_common::options;
 use ukl_common::registry;
+use ukl_image::ImageError;
+use ukl_image::ImageSpec;
+use ukl_proto::image_conf::Binding;
+use ukl_proto::ring3::ThunkTable;
 
 use crate::args;
 use crate::args::Args;
@@ -21,7 +27,6 @@ use crate::args::response;
 use crate::args::table::Role;
 use crate::args::ukl_options;
 use crate::args::ukl_options::UklOptions;
-use crate::args::ukl_table;
 use crate::cache::Cache;
 use crate::debug;
 use crate::elf;
@@ -33,9 +38,6 @@ use crate::explain::Explain;
 use crate::host;
 use crate::host::Host;
 use crate::host::exit_code;
-use crate::image;
-use crate::image::ImageError;
-use crate::image::ImageSpec;
 use crate::inputs;
 use crate::interrupt;
 use crate::kernel::Kernel;
@@ -73,7 +75,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     }
     let own = UklOptions::collect(&args, std::env::var_os("UKL_FLAGS").as_deref())?;
     if own.help {
-        print!("{}", ukl_table::help());
+        print!("{}", options::help());
         return Ok(0);
     }
     let mut explain = Explain::new(own.explain);
@@ -208,7 +210,7 @@ struct Archive {
     dir: Option<PathBuf>,
     symbols: Kernel,
     /// For the image.
-    base: Option<Result<image::Base, ImageError>>,
+    base: Option<Result<ukl_image::Base, ImageError>>,
 }
 
 impl Archive {
@@ -223,7 +225,7 @@ impl Archive {
         let dir = dir?;
         Ok(Archive {
             symbols: Kernel::read(&dir)?,
-            base: image.then(|| image::Base::read(&dir)),
+            base: image.then(|| ukl_image::Base::read(&dir)),
             dir: Some(dir),
         })
     }
@@ -424,11 +426,14 @@ fn build(
                 init,
                 program,
                 name,
-                slots,
-                code,
+                build_id: build_id::of(output).unwrap_or_default(),
+                thunks: slots.iter().map(thunks_of).collect(),
+                code: code
+                    .map(|(module, bound)| (module, bound.into_iter().map(binding_of).collect())),
                 add: own.add.clone(),
                 cmdline: own.cmdline.clone(),
-                policy: own.policy.clone(),
+                policy: own.policy,
+                stack_size: own.stack_size,
             };
             let made = base.and_then(|base| base.image(&spec));
             let made = made.map_err(|source| Error::Image {
@@ -444,6 +449,26 @@ fn build(
         }
         Ok(())
     })
+}
+
+fn thunks_of(table: &code::Table) -> ThunkTable {
+    ThunkTable {
+        offset: table.file_offset,
+        count: table.count,
+        stride: code::SIZE as u64,
+        ring3: table.ring3 as u64,
+        entry: code::ENTRY as u64,
+    }
+}
+
+fn binding_of(bound: calls::Bound) -> Binding {
+    let (section, offset) = bound.function;
+    Binding {
+        operand: bound.operand,
+        next: bound.next,
+        section,
+        offset,
+    }
 }
 
 /// For what only this link needs.
@@ -513,7 +538,7 @@ fn inform(args: &Args, tools: &Tools) -> Result<Option<ExitStatus>> {
             let text = ask(tools, &["--help"])?;
             // Ours go in front of the list of targets, which is the end that scripts look for.
             let at = text.find("\nReport bugs").map_or(text.len(), |at| at + 1);
-            print!("{}{}\n{}", &text[..at], ukl_table::help(), &text[at..]);
+            print!("{}{}\n{}", &text[..at], options::help(), &text[at..]);
             Ok(Some(ExitStatus::default()))
         }
         _ => Host::new(tools, &args.host_words())?.exec().map(Some),

@@ -15,9 +15,9 @@ use ukl_common::build_id;
 use ukl_common::cache;
 use ukl_common::debug_store;
 use ukl_common::library::Library;
+use ukl_image::elf;
+use ukl_image::payload::Payload;
 
-use crate::image;
-use crate::image::Payload;
 use crate::plan::Accel;
 use crate::qemu::shown;
 
@@ -71,7 +71,7 @@ impl Files {
                 words.push(copy.into());
             }
         }
-        if let Some(kernel) = payload.build_id().and_then(|id| kernel(&id)) {
+        if let Some(kernel) = payload.build_id().and_then(kernel) {
             let unwinder = dir.path().join("ukl.py");
             fs::write(&unwinder, UNWINDER).ok()?;
             let _ = writeln!(script, "add-symbol-file {}", quoted(&kernel));
@@ -82,7 +82,7 @@ impl Files {
             // A breakpoint that is an instruction in memory cannot be set in a program that is not
             // there yet. gdb takes the processor's breakpoints where memory cannot be written to.
             let _ = writeln!(script, "set mem inaccessible-by-default off");
-            for range in image::code(program).into_iter().chain(payload.code()) {
+            for range in elf::code(program).into_iter().chain(payload.code()) {
                 let _ = writeln!(script, "mem {:#x} {:#x} ro", range.start, range.end);
             }
         }
@@ -103,7 +103,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// The kernel of this build ID with its symbols: the installed one, or an earlier one.
-fn kernel(build_id: &str) -> Option<PathBuf> {
+fn kernel(build_id: &[u8]) -> Option<PathBuf> {
     let installed = Library::find().ok().map(|library| library.kernel());
     let cached = cache::directory("kernel").and_then(|dir| fs::read_dir(dir).ok());
     let cached = cached.into_iter().flatten().flatten();
@@ -111,7 +111,7 @@ fn kernel(build_id: &str) -> Option<PathBuf> {
         .into_iter()
         .chain(cached.map(|entry| entry.path()))
         .map(|dir| dir.join("vmlinux"))
-        .find(|path| build_id::of(path).is_some_and(|id| build_id::hex(&id) == build_id))
+        .find(|path| build_id::of(path).as_deref() == Some(build_id))
         .and_then(|path| path.canonicalize().ok())
 }
 

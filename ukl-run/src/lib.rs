@@ -10,14 +10,13 @@
 //! 5. [`machine`]: start, signals, time limit, end;
 //! 6. [`console`]: the kernel's log, in case the guest has no more to say for itself;
 //! 7. [`terminal`]: the caller's terminal, when the program is to have one;
-//! 8. [`debug`]: what gdb needs, out of the [`image`].
+//! 8. [`debug`]: what gdb needs.
 
 pub mod args;
 pub mod channels;
 pub mod console;
 pub mod debug;
 pub mod error;
-pub mod image;
 pub mod machine;
 pub mod plan;
 pub mod qemu;

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-use ukl_ld::image;
+use ukl_proto::policy::Policy;
 
 /// The image of tests/probe.c.
 fn probe() -> &'static Path {
@@ -42,17 +42,19 @@ fn make_image() -> Result<PathBuf, Box<dyn std::error::Error>> {
     let libdir = std::env::var_os("UKL_LIBDIR")
         .map_or_else(|| here.join("../target/lib/ukl"), PathBuf::from);
     let path = there.join("probe.ukl");
-    let spec = image::ImageSpec {
+    let spec = ukl_image::ImageSpec {
         init: libdir.join("init"),
         program: fs::read(&program)?,
         name: "probe".into(),
-        slots: Vec::new(),
+        build_id: Vec::new(),
+        thunks: Vec::new(),
         code: None,
         add: vec![(here.join("tests/probe.c"), "/added/probe.c".into())],
         cmdline: None,
-        policy: Vec::new(),
+        policy: Policy::default(),
+        stack_size: None,
     };
-    fs::write(&path, image::make(&libdir.join("kernel"), &spec)?)?;
+    fs::write(&path, ukl_image::make(&libdir.join("kernel"), &spec)?)?;
     Ok(path)
 }
 

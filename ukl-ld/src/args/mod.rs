@@ -13,13 +13,13 @@ use std::path::PathBuf;
 pub mod response;
 pub mod table;
 pub mod ukl_options;
-pub mod ukl_table;
+pub use ukl_common::options as ukl_table;
 
 use table::OPTIONS;
 use table::Opt;
 use table::Role;
 use table::Takes;
-use ukl_table::OptionSpec;
+use ukl_common::options::OptionSpec;
 
 /// One argument, with the words it was made of.
 #[derive(Debug, Clone)]
@@ -195,7 +195,8 @@ fn parse_one(word: OsString, rest: &mut impl Iterator<Item = OsString>, list: &m
         let name = String::from_utf8_lossy(name).into_owned();
         let mut words = vec![word];
         let mut value = joined;
-        if value.is_none() && ukl_table::find(&name).is_some_and(OptionSpec::needs_value) {
+        if value.is_none() && ukl_common::options::find(&name).is_some_and(OptionSpec::needs_value)
+        {
             value = rest.next();
             words.extend(value.clone());
         }

@@ -6,17 +6,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use ukl_common::options;
+use ukl_common::options::OptionSpec;
+use ukl_proto::policy::Policy;
+use ukl_proto::policy::SettingError;
+use ukl_proto::policy::Transition;
+
 use crate::args::Args;
 use crate::args::Kind;
 use crate::args::response;
-use crate::args::ukl_table;
-use crate::args::ukl_table::OptionSpec;
 use crate::error::Error;
 use crate::error::Result;
 use crate::kernel_module::shortcuts::Shortcuts;
 
 /// The sizes that the shared part of a stack may have, in bytes.
-const STACK_SIZES: std::ops::RangeInclusive<u64> = (32 << 10)..=(64 << 20);
+const STACK_SIZES: std::ops::RangeInclusive<u32> = (32 << 10)..=(64 << 20);
 
 /// The suffix of the file with the image's program (`--ukl-program`).
 pub const RING0: &str = ".ring0";
@@ -81,8 +85,10 @@ pub struct UklOptions {
     pub ring3: Option<Place>,
     /// `--ukl-keep-temps`: keep the temporary directory.
     pub keep_temps: bool,
-    /// The policy options, as keys and values of init's configuration.
-    pub policy: Vec<(&'static str, String)>,
+    /// The policy options.
+    pub policy: Policy,
+    /// How much of each thread's stack is shared, in bytes.
+    pub stack_size: Option<u32>,
 }
 
 impl UklOptions {
@@ -104,16 +110,14 @@ impl UklOptions {
             }
             options.read(&flags)?;
         }
-        if !options.policy.iter().any(|(name, _)| *name == "transition") {
-            options.policy.push(("transition", "bypass".into()));
-        }
+        options.policy.transition.get_or_insert(Transition::Bypass);
         Ok(options)
     }
 
     fn read(&mut self, args: &Args) -> Result<()> {
         for arg in &args.list {
             if let Kind::Ukl { name, value } = &arg.kind {
-                let spec = ukl_table::find(name)
+                let spec = options::find(name)
                     .ok_or_else(|| Error::Usage(format!("unrecognized option '--ukl-{name}'")))?;
                 self.read_one(spec, value.as_ref())?;
             }
@@ -142,22 +146,19 @@ impl UklOptions {
             "program" => self.program = Some(Place::of(value)),
             "ring3" => self.ring3 = Some(Place::of(value)),
             "cmdline" => self.cmdline = Some(text(spec, value)?.to_owned()),
-            "transition" | "return" | "stack" => {
-                self.set_policy(spec.name, choice(spec, text(spec, value)?)?);
+            "transition" | "return" | "stack" | "bypass-limit" => {
+                let value = text(spec, value)?;
+                let set = self.policy.set(spec.name, value);
+                set.map_err(|error| match error {
+                    SettingError::BadValue(expected) => invalid(spec, value, expected),
+                    SettingError::UnknownName => invalid(spec, value, "a policy setting"),
+                })?;
             }
             "malloc" => self
                 .shortcuts
                 .malloc(choice(spec, text(spec, value)?)? == "kernel"),
             "stack-size" => {
-                let size = stack_size(spec, text(spec, value)?)?;
-                self.set_policy(spec.name, size.to_string());
-            }
-            "bypass-limit" => {
-                let limit = text(spec, value)?;
-                if !limit.parse::<u8>().is_ok_and(|limit| limit > 0) {
-                    return Err(invalid(spec, limit, "a number from 1 to 255"));
-                }
-                self.set_policy(spec.name, limit);
+                self.stack_size = Some(stack_size(spec, text(spec, value)?)?);
             }
             "shortcuts" => {
                 for kind in text(spec, value)?.split(',') {
@@ -172,20 +173,13 @@ impl UklOptions {
 
     /// Whether bypassed calls use the program's stack (`--ukl-stack=shared`).
     pub fn shared_stacks(&self) -> bool {
-        let mut policy = self.policy.iter();
-        policy.any(|(name, value)| *name == "stack" && value == "shared")
+        self.policy.shares_stacks()
     }
 
     /// Whether the image needs kernel code that comes with UKL: shortcuts, or the code that maps
     /// shared stacks.
     pub fn wants_kernel_code(&self) -> bool {
         self.shortcuts.any() || self.shared_stacks()
-    }
-
-    /// Sets a key of init's configuration. A later value replaces an earlier one.
-    fn set_policy(&mut self, name: &'static str, value: impl Into<String>) {
-        self.policy.retain(|(other, _)| *other != name);
-        self.policy.push((name, value.into()));
     }
 }
 
@@ -232,15 +226,15 @@ fn alternatives(words: &[&str]) -> String {
 }
 
 /// Reads the size of the shared part of a stack, in bytes.
-fn stack_size(spec: &OptionSpec, value: &str) -> Result<u64> {
+fn stack_size(spec: &OptionSpec, value: &str) -> Result<u32> {
     let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: Option<u64> = match &value[digits.len()..] {
+    let unit: Option<u32> = match &value[digits.len()..] {
         "" => Some(1),
         "k" | "K" => Some(1 << 10),
         "m" | "M" => Some(1 << 20),
         _ => None,
     };
-    let number: Option<u64> = digits.parse().ok();
+    let number: Option<u32> = digits.parse().ok();
     let size = number.zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
     size.filter(|size| STACK_SIZES.contains(size))
         .ok_or_else(|| invalid(spec, value, "a size from 32K to 64M"))
@@ -262,6 +256,11 @@ fn pair(spec: &OptionSpec, value: &str) -> Result<(PathBuf, String)> {
 
 #[cfg(test)]
 mod tests {
+    use ukl_proto::policy;
+    use ukl_proto::policy::Return;
+    use ukl_proto::policy::Setting;
+    use ukl_proto::policy::Stack;
+
     use super::*;
 
     fn own(words: &[&str], flags: Option<&str>) -> Result<UklOptions> {
@@ -288,10 +287,11 @@ mod tests {
     #[test]
     fn the_last_setting_holds() {
         let words = ["--ukl-transition=base", "--ukl-transition=bypass"];
-        assert_eq!(
-            own(&words, None).unwrap().policy,
-            [("transition", "bypass".to_owned())]
-        );
+        let bypass = Policy {
+            transition: Some(Transition::Bypass),
+            ..Policy::default()
+        };
+        assert_eq!(own(&words, None).unwrap().policy, bypass);
         for wrong in [
             "--ukl-transition=warp",
             "--ukl-bypass-limit=0",
@@ -314,8 +314,8 @@ mod tests {
         let old = own(&["--ukl-return=ret", "--ukl-stack=own"], None).unwrap();
         let new = own(&["--ukl-return=jump", "--ukl-stack=kernel"], None).unwrap();
         assert_eq!(old, new);
-        assert!(new.policy.contains(&("return", "jump".to_owned())));
-        assert!(new.policy.contains(&("stack", "kernel".to_owned())));
+        assert_eq!(new.policy.return_by, Some(Return::Jump));
+        assert_eq!(new.policy.stack, Some(Stack::Kernel));
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn the_table_has_no_option_that_nothing_reads() {
-        for spec in ukl_table::OPTIONS {
+        for spec in options::OPTIONS {
             // Most of these values are invalid; none may panic.
             let _ = UklOptions::default().read_one(spec, None);
             let _ = UklOptions::default().read_one(spec, Some(&"x:/y".into()));
@@ -349,10 +349,28 @@ mod tests {
     }
 
     #[test]
+    fn the_table_has_the_protocols_names_of_policy_values() {
+        fn check<S: Setting>() {
+            let option = options::find(S::KEY).unwrap();
+            assert_eq!(option.choices.len(), S::ALL.len());
+            for value in S::ALL {
+                assert_eq!(option.choice(value.name()), Some(value.name()));
+                if let Some(alias) = value.alias() {
+                    assert_eq!(option.choice(alias), Some(value.name()));
+                }
+            }
+        }
+        check::<Transition>();
+        check::<Return>();
+        check::<Stack>();
+        assert!(options::find(policy::BYPASS_LIMIT).is_some());
+    }
+
+    #[test]
     fn stacks_have_sizes() {
         let own = own(&["--ukl-stack=shared", "--ukl-stack-size=128K"], None).unwrap();
         assert!(own.shared_stacks());
-        assert!(own.policy.contains(&("stack-size", "131072".to_owned())));
+        assert_eq!(own.stack_size, Some(131_072));
     }
 
     #[test]

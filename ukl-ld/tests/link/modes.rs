@@ -130,7 +130,7 @@ fn help_of_our_own_options_alone() {
     assert!(output.status.success() && stderr(&output).is_empty());
     let text = stdout(&output);
     assert!(!text.contains("--gc-sections"), "{text}");
-    for option in ukl_ld::args::ukl_table::OPTIONS {
+    for option in ukl_common::options::OPTIONS {
         let usage = format!("  {}", option.usage());
         assert!(text.contains(&usage), "{usage}: {text}");
     }

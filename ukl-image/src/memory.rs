@@ -1,23 +1,23 @@
-//! Memory for tens of megabytes at once, which in small pages takes longer to get than to fill.
+//! Buffers of tens of megabytes. In small pages they would take longer to allocate than to fill.
 
-/// The processor's large pages.
+/// The size of the processor's large pages.
 const LARGE_PAGE: usize = 2 << 20;
 
-/// An empty vector with room for so much, in large pages where the system has some.
+/// An empty vector with room for `size` bytes, in large pages if the system has any.
 pub fn with_capacity(size: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = Vec::with_capacity(size);
     let room = bytes.spare_capacity_mut().as_mut_ptr_range();
     let start = (room.start as usize).next_multiple_of(LARGE_PAGE);
     let end = room.end as usize / LARGE_PAGE * LARGE_PAGE;
     if start < end {
-        // SAFETY: these whole pages are the vector's, and the advice changes nothing in them.
-        // Where it is not taken, small pages do as well.
+        // SAFETY: these whole pages are the vector's, and the advice changes nothing in them. If
+        // it fails, the pages are small.
         unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_HUGEPAGE) };
     }
     bytes
 }
 
-/// A vector of so many zeros.
+/// A vector of `size` zeros.
 pub fn zeros(size: usize) -> Vec<u8> {
     let mut bytes = with_capacity(size);
     bytes.resize(size, 0);

@@ -1,5 +1,5 @@
-//! The kernel with the guest's files behind it: one more loadable segment, and the kernel's
-//! variables that say where it is.
+//! The kernel with the guest's files behind it: adds a loadable segment, and sets the kernel's
+//! variables that give its address.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use object::LittleEndian as LE;
 use object::elf;
 use object::read::elf::FileHeader as _;
-use object::read::elf::ProgramHeader as _;
 use object::read::elf::Sym as _;
 
-use super::ImageError;
+use crate::ImageError;
+use crate::elf::Segment;
+use crate::elf::segments;
 
 /// The kernel maps itself with 2 MiB pages, and its decompressor insists on that alignment.
 const SEGMENT_ALIGN: u64 = 2 << 20;
-/// What the kernel's own mapping spans; its decompressor refuses more.
+/// The size of the kernel's own mapping; its decompressor refuses more.
 const KERNEL_IMAGE_SIZE: u64 = 512 << 20;
 const PHDR_SIZE: usize = 56;
 
@@ -32,17 +33,8 @@ pub struct Payload {
 pub struct Vmlinux {
     path: PathBuf,
     data: Vec<u8>,
-    loads: Vec<Load>,
+    loads: Vec<Segment>,
     symbols: Symbols,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Load {
-    offset: u64,
-    vaddr: u64,
-    paddr: u64,
-    filesz: u64,
-    memsz: u64,
 }
 
 #[derive(Debug, Default)]
@@ -54,31 +46,20 @@ struct Symbols {
 }
 
 impl Vmlinux {
-    /// Reads the headers and the symbols that matter here.
+    /// Reads the program headers and the symbols that are needed here.
     pub fn parse(path: &Path, data: Vec<u8>) -> Result<Self, ImageError> {
         let bad = |what: String| ImageError::bad(path, what);
         let elf_error = |error: object::read::Error| bad(format!("not a linked kernel: {error}"));
         let bytes = data.as_slice();
         let header = elf::FileHeader64::<LE>::parse(bytes).map_err(elf_error)?;
         let endian = header.endian().map_err(elf_error)?;
-        let mut loads = Vec::new();
-        for segment in header.program_headers(endian, bytes).map_err(elf_error)? {
-            if segment.p_type(endian) == elf::PT_LOAD {
-                let load = Load {
-                    offset: segment.p_offset(endian),
-                    vaddr: segment.p_vaddr(endian),
-                    paddr: segment.p_paddr(endian),
-                    filesz: segment.p_filesz(endian),
-                    memsz: segment.p_memsz(endian),
-                };
-                let end = load.offset.checked_add(load.filesz);
-                if end.is_none_or(|end| end > bytes.len() as u64)
-                    || load.paddr.checked_add(load.memsz).is_none()
-                {
-                    return Err(bad("a segment reaches beyond the end of the file".into()));
-                }
-                loads.push(load);
-            }
+        let mut loads = segments(bytes).map_err(elf_error)?;
+        loads.retain(|segment| segment.kind == elf::PT_LOAD);
+        if loads
+            .iter()
+            .any(|load| load.data(bytes).is_none() || load.paddr.checked_add(load.memsz).is_none())
+        {
+            return Err(bad("a segment reaches beyond the end of the file".into()));
         }
         if loads.is_empty() {
             return Err(bad("not a linked kernel: it has no loadable segment".into()));
@@ -107,8 +88,8 @@ impl Vmlinux {
         })
     }
 
-    /// Puts `files`, a cpio archive, behind the kernel, which will be loaded at `load_address`,
-    /// and builds `cmdline` in.
+    /// Puts `files`, a cpio archive, behind the kernel, which is loaded at `load_address`, and
+    /// builds `cmdline` in.
     pub fn with_initramfs(
         mut self,
         files: &[u8],
@@ -136,7 +117,7 @@ impl Vmlinux {
                 files.len() >> 20
             ))
         };
-        // Everything below stays within what the kernel maps, so nothing overflows.
+        // All sums below stay within KERNEL_IMAGE_SIZE, so none overflows.
         if load_address >= KERNEL_IMAGE_SIZE
             || kernel_end >= KERNEL_IMAGE_SIZE
             || self.loads.iter().any(|l| l.paddr < load_address)
@@ -147,9 +128,9 @@ impl Vmlinux {
         }
         let physical = kernel_end.next_multiple_of(SEGMENT_ALIGN);
 
-        // The decompressor moves the segments into place one after the other, within the very
-        // buffer the file was decompressed to: what one segment is moved onto must not be the
-        // source of a later one. Ours is the last.
+        // The decompressor moves the segments into place one after the other, within the buffer that
+        // the file was decompressed to. So no segment may be moved onto the source of a later one.
+        // Ours is the last.
         let file_end = self
             .loads
             .iter()
@@ -183,11 +164,14 @@ impl Vmlinux {
             self.build_in(cmdline)?;
         }
 
-        // Symbols, section headers and whatever else is not loaded stays out of the image.
+        // Symbols, section headers and everything else that is not loaded stays out of the image.
         self.data.truncate(file_end as usize);
         self.data.resize(offset as usize, 0);
         self.data.extend_from_slice(files);
-        self.add_program_header(Load {
+        self.add_program_header(Segment {
+            kind: elf::PT_LOAD,
+            // Writable, since the kernel frees the memory later.
+            flags: elf::PF_R | elf::PF_W,
             offset,
             vaddr: physical.wrapping_add(virtual_offset),
             paddr: physical,
@@ -240,7 +224,7 @@ impl Vmlinux {
 
     /// Adds the program header of `segment`, behind the others where there is room and else with
     /// the whole table at the end of the file.
-    fn add_program_header(&mut self, segment: Load) -> Result<(), ImageError> {
+    fn add_program_header(&mut self, segment: Segment) -> Result<(), ImageError> {
         let malformed = || ImageError::bad(&self.path, "its program headers are malformed");
         let table = u64_at(&self.data, 32).ok_or_else(malformed)? as usize;
         let count = u16_at(&self.data, 56).ok_or_else(malformed)?;
@@ -254,8 +238,8 @@ impl Vmlinux {
         let new_count = count.checked_add(1).ok_or_else(malformed)?;
 
         let mut header = Vec::with_capacity(PHDR_SIZE);
-        header.extend_from_slice(&1u32.to_le_bytes()); // PT_LOAD
-        header.extend_from_slice(&6u32.to_le_bytes()); // read, write: the memory is freed later on
+        header.extend_from_slice(&segment.kind.0.to_le_bytes());
+        header.extend_from_slice(&segment.flags.0.to_le_bytes());
         for field in [
             segment.offset,
             segment.vaddr,

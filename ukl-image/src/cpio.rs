@@ -1,8 +1,8 @@
-//! The root file system of the guest as a newc cpio archive
+//! Archives in the newc format of cpio
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
-//! Times are zero, owners are root and the order is that of the names, so that the same files give
-//! the same archive.
+//! Times are zero, owners are root and entries are sorted by name, so that the same files give the
+//! same archive.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,14 +11,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::ImageError;
+use crate::ImageError;
+
+/// What a header begins with.
+const MAGIC: &[u8] = b"070701";
+/// The magic and 13 numbers of 8 hexadecimal digits.
+const HEADER: usize = 110;
+/// The places of two of these numbers.
+const FILE_SIZE: usize = 6;
+const NAME_SIZE: usize = 11;
+/// Names, with their header, and data are padded to this.
+const ALIGN: usize = 4;
+/// The name of the last entry.
+const TRAILER: &[u8] = b"TRAILER!!!";
 
 const S_IFDIR: u32 = 0o040_000;
 const S_IFCHR: u32 = 0o020_000;
 const S_IFREG: u32 = 0o100_000;
 const S_IFLNK: u32 = 0o120_000;
 
-/// One entry: its kind and permissions, the device it stands for, and what is in it.
+/// An entry: its type and permissions, its device numbers, its content.
 #[derive(Debug)]
 struct Entry<'a> {
     mode: u32,
@@ -28,7 +40,7 @@ struct Entry<'a> {
 
 /// A tree of files, by their names without a leading slash.
 ///
-/// A parent sorts before what is in it, which is the order the kernel needs.
+/// A directory sorts before its entries, which is the order that the kernel needs.
 #[derive(Debug, Default)]
 pub struct Tree<'a> {
     entries: BTreeMap<Vec<u8>, Entry<'a>>,
@@ -99,7 +111,7 @@ impl<'a> Tree<'a> {
             }
             path.extend_from_slice(part.as_bytes());
         }
-        // A link that the user names himself is followed, one inside of a tree is kept.
+        // A link that the user names is followed; one inside of a tree is kept.
         let meta = fs::metadata(host).map_err(|error| ImageError::read(host, error))?;
         self.add_entry(host, path, &meta)
     }
@@ -180,7 +192,7 @@ impl<'a> Tree<'a> {
             device: (0, 0),
             data: Cow::Borrowed(b""),
         };
-        write_entry(&mut out, 0, b"TRAILER!!!", &end);
+        write_entry(&mut out, 0, TRAILER, &end);
         out
     }
 }
@@ -206,15 +218,39 @@ fn write_entry(out: &mut Vec<u8>, ino: u32, path: &[u8], entry: &Entry<'_>) {
         path.len() as u32 + 1,
         0, // checksum, not in newc
     ];
-    out.extend_from_slice(b"070701");
+    out.extend_from_slice(MAGIC);
     for field in fields {
         out.extend_from_slice(format!("{field:08x}").as_bytes());
     }
     out.extend_from_slice(path);
     out.push(0);
-    out.resize(out.len().next_multiple_of(4), 0);
+    out.resize(out.len().next_multiple_of(ALIGN), 0);
     out.extend_from_slice(&entry.data);
-    out.resize(out.len().next_multiple_of(4), 0);
+    out.resize(out.len().next_multiple_of(ALIGN), 0);
+}
+
+/// Finds a file in an archive by its name there. `None` if the archive does not have it, or is
+/// malformed before it.
+pub fn find<'a>(mut archive: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+    loop {
+        let header = archive.get(..HEADER)?;
+        let field = |number: usize| {
+            let at = MAGIC.len() + number * 8;
+            let text = std::str::from_utf8(header.get(at..at + 8)?).ok()?;
+            usize::from_str_radix(text, 16).ok()
+        };
+        let (size, name_size) = (field(FILE_SIZE)?, field(NAME_SIZE)?);
+        let name = archive.get(HEADER..HEADER + name_size.checked_sub(1)?)?;
+        if !header.starts_with(MAGIC) || name == TRAILER {
+            return None;
+        }
+        let data = (HEADER + name_size).next_multiple_of(ALIGN);
+        let end = data.checked_add(size)?;
+        if name == wanted {
+            return archive.get(data..end);
+        }
+        archive = archive.get(end.checked_next_multiple_of(ALIGN)?..)?;
+    }
 }
 
 #[cfg(test)]
@@ -241,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn cpio_reads_what_we_write() {
+    fn cpio_reads_our_archives() {
         let dir = tempfile::tempdir().unwrap();
         let mut tree = Tree::new();
         tree.dir("a", 0o750);
@@ -266,6 +302,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_found_by_its_name() {
+        let mut tree = Tree::new();
+        tree.dir("a", 0o750);
+        tree.file("a/b", 0o644, b"12345".as_slice());
+        tree.file("a/c", 0o644, b"".as_slice());
+        let archive = tree.write();
+        assert_eq!(find(&archive, b"a/b"), Some(&b"12345"[..]));
+        assert_eq!(find(&archive, b"a/c"), Some(&b""[..]));
+        assert_eq!(find(&archive, b"a/d"), None);
+        assert_eq!(find(&archive, TRAILER), None);
+        for length in 0..archive.len() {
+            let _ = find(&archive[..length], b"a/d");
+        }
+        assert_eq!(find(&[b'0'; 200], b"x"), None);
+    }
+
+    #[test]
     fn devices_keep_their_numbers() {
         let dir = tempfile::tempdir().unwrap();
         let mut tree = Tree::new();
@@ -279,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_of_the_host_goes_in_whole() {
+    fn a_tree_of_the_host_is_added_recursively() {
         let dir = tempfile::tempdir().unwrap();
         let host = dir.path().join("tree");
         fs::create_dir_all(host.join("x")).unwrap();

@@ -16,46 +16,28 @@ use object::Object as _;
 use object::ObjectSection as _;
 use object::ObjectSymbol as _;
 use object::write;
-use rayon::prelude::*;
-use symbol_rewriter::Input;
+use ukl_proto::stamp::Stamp;
 
-use super::ImageError;
-use super::memory;
-use super::vmlinux::Payload;
-use crate::elf_writer;
+use crate::ImageError;
+use crate::header;
+use crate::header::Header;
+use crate::header::field;
+use crate::lz4::Compressed;
+use crate::memory;
+use crate::vmlinux::Payload;
 
-/// What `lz4 -l` begins with.
-const LZ4_LEGACY_MAGIC: u32 = 0x184c_2102;
-/// How much a block of it holds before compression.
-const LZ4_BLOCK: usize = 8 << 20;
-
-/// What the guest's files mostly take, with what lies between the kernel and them.
+/// Room for the guest's files and the gap in front of them, in most images.
 const ROOM: usize = 32 << 20;
 
 /// The section of the payload.
 const PAYLOAD: &str = ".rodata..compressed";
 
-/// Offsets in the setup header.
-mod field {
-    pub const SETUP_SECTS: usize = 0x1f1;
-    pub const SYSSIZE: usize = 0x1f4;
-    pub const BOOT_FLAG: usize = 0x1fe;
-    pub const HEADER: usize = 0x202;
-    pub const VERSION: usize = 0x206;
-    pub const RELOCATABLE_KERNEL: usize = 0x234;
-    pub const PAYLOAD_OFFSET: usize = 0x248;
-    pub const PAYLOAD_LENGTH: usize = 0x24c;
-    pub const PREF_ADDRESS: usize = 0x258;
-    pub const INIT_SIZE: usize = 0x260;
-    pub const KERNEL_INFO_OFFSET: usize = 0x268;
-    pub const END: usize = 0x26c;
-}
-
-/// The pieces of a kernel that images are made from.
+/// The files of the kernel archive that images are made from.
 #[derive(Debug)]
 pub struct KernelArchive {
     dir: PathBuf,
     setup: Vec<u8>,
+    header: Header,
 }
 
 impl KernelArchive {
@@ -63,12 +45,9 @@ impl KernelArchive {
     pub fn open(dir: &Path) -> Result<Self, ImageError> {
         let path = dir.join("boot/setup.bin");
         let setup = read_piece(&path)?;
-        if setup.len() < field::END
-            || setup[field::BOOT_FLAG..field::BOOT_FLAG + 2] != [0x55, 0xaa]
-            || &setup[field::HEADER..field::HEADER + 4] != b"HdrS"
-        {
-            return Err(ImageError::bad(&path, "not the real-mode part of a kernel"));
-        }
+        let header = Header::of(&setup)
+            .filter(|_| setup[field::BOOT_FLAG..].starts_with(&[0x55, 0xaa]))
+            .ok_or_else(|| ImageError::bad(&path, "not the real-mode part of a kernel"))?;
         let version = u16::from_le_bytes([setup[field::VERSION], setup[field::VERSION + 1]]);
         if version < 0x20f {
             return Err(ImageError::bad(
@@ -76,7 +55,7 @@ impl KernelArchive {
                 "its boot protocol is older than 2.15",
             ));
         }
-        // A kernel that moves itself would need its relocations behind the payload.
+        // A kernel that relocates itself needs its relocations behind the payload.
         let config = dir.join("config");
         if let Ok(text) = fs::read_to_string(&config)
             && text.lines().any(|line| line == "CONFIG_RANDOMIZE_BASE=y")
@@ -89,6 +68,7 @@ impl KernelArchive {
         Ok(KernelArchive {
             dir: dir.to_path_buf(),
             setup,
+            header,
         })
     }
 
@@ -110,23 +90,20 @@ impl KernelArchive {
         read().map_err(|error| piece_error(&path, error))
     }
 
-    /// Where the kernel wants to be loaded, a physical address.
+    /// Where the kernel is loaded, a physical address.
     pub fn load_address(&self) -> u64 {
-        let at = field::PREF_ADDRESS;
-        // `open` has checked the length.
-        u64::from_le_bytes(self.setup[at..at + 8].try_into().unwrap_or_default())
+        self.header.load_address()
     }
 
     /// Makes the image of `payload`.
-    pub fn bzimage(&self, payload: &Payload) -> Result<Vec<u8>, ImageError> {
+    pub fn bzimage(&self, payload: &Payload, stamp: &Stamp) -> Result<Vec<u8>, ImageError> {
         let compressed = Compressed::of(&payload.elf);
         let linked = self.link(&piggy(compressed.len(), payload.elf.len())?)?;
         let decompressor = Decompressor::read(&linked)
             .map_err(|what| ImageError::bad(&self.dir.join("boot"), what))?;
 
         let init_size = decompressor.init_size(compressed.len() as u64, payload);
-        // The decompressor is made for memory in pages; the header counts sectors of 512 bytes.
-        let setup = self.setup.len().next_multiple_of(4096);
+        let setup = header::setup_size(self.setup.len());
         let mut image = memory::zeros(setup + decompressor.size);
         image[..self.setup.len()].copy_from_slice(&self.setup);
         let too_large = |_| ImageError::Spec("the image is too large to boot".into());
@@ -146,9 +123,10 @@ impl KernelArchive {
             let value = u32::try_from(value).map_err(too_large)?;
             image[at..at + 4].copy_from_slice(&value.to_le_bytes());
         }
-        // The kernel has been told a fixed address of its files.
+        // The address of the guest's files is fixed.
         image[field::RELOCATABLE_KERNEL] = 0;
 
+        header::put_stamp(&mut image[..setup], stamp);
         decompressor
             .put(&mut image[setup..], &compressed)
             .map_err(|what| ImageError::bad(&self.dir.join("boot"), what))?;
@@ -161,7 +139,7 @@ impl KernelArchive {
     }
 
     /// Links the decompressor around `piggy`.
-    fn link(&self, piggy: &[u8]) -> Result<Input, ImageError> {
+    fn link(&self, piggy: &[u8]) -> Result<Vec<u8>, ImageError> {
         let boot = self.dir.join("boot");
         let list = boot.join("objects");
         let script = boot.join("vmlinux.lds");
@@ -211,14 +189,14 @@ impl KernelArchive {
                 .arg(&output)
                 .output()
         };
-        // By its full name, since a plain `ld` may be another linker, or ourselves.
+        // Under its full name, since `ld` may be another linker, or ukl-ld.
         let result = run("ld.bfd")
             .or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => run("ld"),
                 _ => Err(error),
             })
             .map_err(|error| ImageError::Link(format!("{error}; install binutils")))?;
-        // Warnings about segments that can be both written and executed are to be expected.
+        // The decompressor has a segment that is both writable and executable, of which ld warns.
         if !result.status.success() {
             let text = String::from_utf8_lossy(&result.stderr);
             return Err(ImageError::Link(format!(
@@ -227,11 +205,11 @@ impl KernelArchive {
                 text.trim_end()
             )));
         }
-        Input::read(&output).map_err(|error| ImageError::read(&output, error))
+        fs::read(&output).map_err(|error| ImageError::read(&output, error))
     }
 }
 
-/// Reads a piece of the kernel archive.
+/// Reads a file of the kernel archive.
 fn read_piece(path: &Path) -> Result<Vec<u8>, ImageError> {
     fs::read(path).map_err(|error| piece_error(path, error))
 }
@@ -245,50 +223,15 @@ fn piece_error(path: &Path, error: io::Error) -> ImageError {
     }
 }
 
-/// A file, compressed as `lz4 -l` does, with its length behind, as scripts/Makefile.lib has it.
-#[derive(Debug)]
-struct Compressed {
-    blocks: Vec<Vec<u8>>,
-    original: u32,
-}
-
-impl Compressed {
-    fn of(data: &[u8]) -> Self {
-        Compressed {
-            blocks: data
-                .par_chunks(LZ4_BLOCK)
-                .map(lz4_flex::block::compress)
-                .collect(),
-            original: data.len() as u32,
-        }
-    }
-
-    fn len(&self) -> usize {
-        let blocks: usize = self.blocks.iter().map(|block| 4 + block.len()).sum();
-        4 + blocks + 4
-    }
-
-    /// Writes it to where there is room for just that.
-    fn put(&self, mut place: &mut [u8]) {
-        let mut write = |bytes: &[u8]| {
-            let (here, rest) = std::mem::take(&mut place).split_at_mut(bytes.len());
-            here.copy_from_slice(bytes);
-            place = rest;
-        };
-        write(&LZ4_LEGACY_MAGIC.to_le_bytes());
-        for block in &self.blocks {
-            write(&(block.len() as u32).to_le_bytes());
-            write(block);
-        }
-        write(&self.original.to_le_bytes());
-    }
-}
-
-/// The object that carries the payload, as mkpiggy.c makes it, but for the payload: that is put
-/// into its place behind the link, which need not carry it along.
+/// The object for the payload, as mkpiggy.c makes it, but with room in place of the payload: the
+/// payload is put there after the link, which is faster so.
 fn piggy(input_len: usize, output_len: usize) -> Result<Vec<u8>, ImageError> {
     let (input_len, output_len) = (input_len as u64, output_len as u64);
-    let mut object = elf_writer::new();
+    let mut object = write::Object::new(
+        object::BinaryFormat::Elf,
+        object::Architecture::X86_64,
+        object::Endianness::Little,
+    );
     let read_only = object::SectionKind::ReadOnlyData;
     let empty = object::SectionKind::UninitializedData;
     let payload = object.add_section(Vec::new(), PAYLOAD.as_bytes().to_vec(), empty);
@@ -331,17 +274,17 @@ fn piggy(input_len: usize, output_len: usize) -> Result<Vec<u8>, ImageError> {
 /// The linked decompressor, with room for the payload.
 #[derive(Debug)]
 struct Decompressor<'e> {
-    /// Its sections with content, from `startup_32` to `_edata`.
+    /// The sections with content, from `startup_32` to `_edata`.
     sections: Vec<(usize, &'e [u8])>,
-    /// The size of that.
+    /// Their size together.
     size: usize,
     input_data: u64,
     kernel_info: u64,
-    /// The size of what comes before the payload.
+    /// The size of the code in front of the payload.
     head: u64,
-    /// Where the code behind the payload begins.
+    /// The start of the code behind the payload.
     text: u64,
-    /// Its end with .bss and page tables.
+    /// The end, with .bss and page tables.
     end: u64,
 }
 
@@ -370,7 +313,7 @@ impl<'e> Decompressor<'e> {
             let object::SectionFlags::Elf { sh_flags, .. } = section.flags() else {
                 continue;
             };
-            // All of that has nothing in it but the room for the payload.
+            // The section of the payload is empty.
             if !sh_flags.contains(object::elf::SHF_ALLOC) || section.name() == Ok(PAYLOAD) {
                 continue;
             }
@@ -390,7 +333,7 @@ impl<'e> Decompressor<'e> {
         })
     }
 
-    /// Writes its memory image, payload and all.
+    /// Writes its memory image with the payload.
     fn put(&self, image: &mut [u8], payload: &Compressed) -> Result<(), String> {
         for (at, data) in &self.sections {
             let place = at
@@ -408,17 +351,17 @@ impl<'e> Decompressor<'e> {
         Ok(())
     }
 
-    /// How much memory the kernel needs from its load address on until it runs: header.S's
-    /// INIT_SIZE, and room for our segment.
+    /// How much memory the kernel needs behind its load address until it runs: INIT_SIZE of header.S,
+    /// with room for our segment.
     fn init_size(&self, input_len: u64, payload: &Payload) -> u64 {
-        // For decompression in place: the compressed data is moved to the end of that memory, and
-        // what is written must never reach what is still to be read.
+        // The kernel is decompressed in place: the compressed data is moved to the end of that
+        // memory, and output must never reach input that has not been read.
         let output_len = payload.elf.len() as u64;
         let extra = (output_len >> 8) + 131_072;
         let extract = extra + output_len.saturating_sub(input_len);
         let in_place = self.end + extract.max(self.head).next_multiple_of(4096);
-        // Our segment is moved to where it belongs by code that sits at the end of that memory,
-        // too: it must not be moved onto it. The kernel's own segments end long before.
+        // The code that moves our segment into place is at the end of that memory too, and must not
+        // be overwritten. The kernel's own segments end long before.
         let moved = (payload.memory + self.end - self.text).next_multiple_of(4096);
         in_place.max(moved)
     }
@@ -427,32 +370,6 @@ impl<'e> Decompressor<'e> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lz4_gives_back_what_we_compress() {
-        let mut data: Vec<u8> = (0..LZ4_BLOCK as u32 / 2)
-            .flat_map(|i| (i as u16).to_le_bytes())
-            .collect();
-        data.resize(LZ4_BLOCK + 12_345, 7);
-        let compressed = Compressed::of(&data);
-        let mut bytes = vec![0; compressed.len()];
-        compressed.put(&mut bytes);
-        let (frame, size) = bytes.split_at(bytes.len() - 4);
-        assert_eq!(
-            u32::from_le_bytes(size.try_into().unwrap()) as usize,
-            data.len()
-        );
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("data.lz4");
-        fs::write(&path, frame).unwrap();
-        let out = Command::new("lz4")
-            .arg("-dc")
-            .arg(&path)
-            .output()
-            .expect("lz4 is needed");
-        assert!(out.status.success());
-        assert!(out.stdout == data);
-    }
 
     #[test]
     fn the_piggy_has_what_the_decompressor_refers_to() {
