@@ -1,7 +1,7 @@
 //! Removes the debugging sections of the image's program.
 //!
-//! They would make the image many times as large, and the machine has all of it in its memory. The
-//! whole program is kept where `ukl-run --gdb` finds it ([`ukl_common::debug_store`]).
+//! They would make the image many times larger, and the guest has all of it in memory. The complete
+//! program is stored where `ukl-run --gdb` finds it ([`ukl_common::debug_store`]).
 //! `--ukl-debug` leaves the sections in the image, for programs that read their own, such as a Rust
 //! program that prints a backtrace with line numbers.
 
@@ -10,7 +10,7 @@ use object::elf;
 use object::read::elf::FileHeader as _;
 use object::read::elf::SectionHeader as _;
 
-/// The section header's fields that are numbers of other sections, and where they are in it.
+/// The fields of a section header that contain section numbers, and their offsets.
 const SECTION: usize = 64;
 const SH_OFFSET: usize = 24;
 const SH_LINK: usize = 40;
@@ -22,8 +22,8 @@ const E_SHOFF: usize = 40;
 const E_SHNUM: usize = 60;
 const E_SHSTRNDX: usize = 62;
 
-/// A program without its debugging sections. Nothing, if it has none, or if it is laid out in a way
-/// that does not let them go.
+/// Returns the program without its debugging sections, or nothing if it has none or if its layout
+/// does not permit their removal.
 pub fn strip(program: &[u8]) -> Option<Vec<u8>> {
     let header = elf::FileHeader64::<LE>::parse(program).ok()?;
     let table = header.sections(LE, program).ok()?;
@@ -49,7 +49,7 @@ pub fn strip(program: &[u8]) -> Option<Vec<u8>> {
     }
     let renumbered = |old: u32| new_number.get(old as usize).copied();
 
-    // Up to the first section that goes, nothing moves: a process sees only that part.
+    // Nothing before the first removed section moves. A process sees only that part.
     let mut out = program.get(..cut)?.to_vec();
     let mut new_headers = Vec::with_capacity(count * SECTION);
     for (index, section) in table.iter().enumerate().filter(|(index, _)| keep[*index]) {
@@ -83,7 +83,7 @@ pub fn strip(program: &[u8]) -> Option<Vec<u8>> {
             entry[SH_OFFSET..SH_OFFSET + 8].copy_from_slice(&at);
             out.extend_from_slice(&content);
         } else if kind == elf::SHT_SYMTAB {
-            // In front of a section that goes, where it cannot be changed by the way.
+            // This section is before a removed one, so it is not rewritten.
             return None;
         }
         new_headers.extend_from_slice(&entry);
@@ -112,7 +112,7 @@ fn is_debug(name: &[u8]) -> bool {
     .any(|beginning| name.starts_with(beginning))
 }
 
-/// Puts the sections' new numbers into a symbol table. Symbols of sections that go become empty.
+/// Puts the new section numbers into a symbol table. Symbols of removed sections become null.
 fn renumber_symbols(table: &mut [u8], new_number: &[u16], keep: &[bool]) -> Option<()> {
     for symbol in table.chunks_exact_mut(SYMBOL) {
         let old = u16::from_le_bytes([symbol[ST_SHNDX], symbol[ST_SHNDX + 1]]);

@@ -1,17 +1,17 @@
-//! What all objects that we write have in common.
+//! The parts that all objects written by ukl-ld have in common.
 
 use object::write::Error;
 use object::write::Object;
 use object::{Architecture, BinaryFormat, Endianness, SectionKind};
 
-/// Begins one.
+/// Begins an object.
 pub fn new() -> Object<'static> {
     Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little)
 }
 
-/// Ends one.
+/// Ends an object.
 pub fn finish(mut object: Object<'_>) -> Result<Vec<u8>, Error> {
-    // Without it, ld takes the object for one that wants an executable stack.
+    // Without this section, ld makes the stack executable.
     object.add_section(vec![], b".note.GNU-stack".to_vec(), SectionKind::Other);
     object.write()
 }

@@ -1,10 +1,10 @@
-//! `--ukl-explain`: what was done and why, phase by phase, with times.
+//! `--ukl-explain`: reports what each phase did, why, and how long it took.
 
 use std::fmt::Display;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Where the phases report to.
+/// The receiver of the phases' reports.
 #[derive(Debug)]
 pub struct Explain {
     on: bool,
@@ -13,7 +13,7 @@ pub struct Explain {
 }
 
 impl Explain {
-    /// Starts the clock. Nothing is ever printed unless `on`.
+    /// Starts the clock. Nothing is printed unless `on`.
     pub fn new(on: bool) -> Explain {
         let now = Instant::now();
         Explain {
@@ -28,7 +28,7 @@ impl Explain {
         self.on
     }
 
-    /// Ends a phase: prints its time and what it did.
+    /// Ends a phase: prints how long it took and what it did.
     pub fn phase(&mut self, name: &str, what: impl Display) {
         let now = Instant::now();
         let took = now - self.last;
@@ -38,14 +38,14 @@ impl Explain {
         }
     }
 
-    /// A detail of the phase under way.
+    /// Prints a detail of the current phase.
     pub fn note(&self, what: impl Display) {
         if self.on {
             eprintln!("ukl-ld:                     {what}");
         }
     }
 
-    /// The end: prints the whole time.
+    /// Prints the total time.
     pub fn end(&mut self) {
         self.last = self.start;
         self.phase("whole", "");

@@ -1,9 +1,9 @@
-//! Signals that end a link before its time: what was begun is cleaned up first.
+//! Signals that interrupt a link: partial output is removed before ukl-ld dies.
 
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering;
 
-/// The signal that came, or 0.
+/// The signal that was received, or 0.
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 
 const SIGNALS: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
@@ -12,13 +12,13 @@ extern "C" fn note(signal: libc::c_int) {
     CAUGHT.store(signal, Ordering::Relaxed);
 }
 
-/// From here on, the signals are only noted. The linkers that we start still die of them.
+/// Only records the signals from now on. The linkers that ukl-ld starts still die of them.
 pub fn catch() {
     let handler: extern "C" fn(libc::c_int) = note;
     for signal in SIGNALS {
         // SAFETY: the handler does nothing but store to an atomic.
         unsafe {
-            // What is ignored (nohup) stays so.
+            // An ignored signal (nohup) stays ignored.
             if libc::signal(signal, handler as libc::sighandler_t) == libc::SIG_IGN {
                 libc::signal(signal, libc::SIG_IGN);
             }
@@ -26,12 +26,12 @@ pub fn catch() {
     }
 }
 
-/// The signal that came, if one did.
+/// The signal that was received, if any.
 pub fn caught() -> Option<i32> {
     Some(CAUGHT.load(Ordering::Relaxed)).filter(|&signal| signal != 0)
 }
 
-/// Dies of the signal, so that whoever waits for us learns of it.
+/// Dies of the signal, so that the parent process sees it.
 pub fn die(signal: i32) -> ! {
     // SAFETY: both calls are always sound.
     unsafe {

@@ -1,5 +1,5 @@
-//! The linker's messages on the image, put into the user's terms: files by their own names,
-//! symbols without the prefix and demangled.
+//! Translates the linker's messages about the image: temporary files become the user's files, and
+//! symbols lose the prefix and are demangled.
 
 use std::io::Write;
 use std::process::Command;
@@ -9,7 +9,7 @@ use symbol_rewriter::Options;
 
 use crate::rewrite::Linked;
 
-/// Translates.
+/// Translates messages.
 pub fn in_users_terms(text: &[u8], items: &[Linked], options: &Options) -> String {
     let mut text = String::from_utf8_lossy(text).into_owned();
     for item in items {

@@ -1,4 +1,4 @@
-//! What to say about a shared library that has no static counterpart.
+//! The error message for a shared library without a static counterpart.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use crate::error::Error;
 
-/// Sanitizers whose runtime works only in a program that the dynamic linker starts.
+/// Sanitizers whose runtime works only in dynamically linked programs.
 const SANITIZERS: &[&str] = &["asan", "hwasan", "lsan", "msan", "tsan"];
 
 /// The error for gcc's runtime of such a sanitizer, by the name of the library.
@@ -15,7 +15,7 @@ pub fn sanitizer(library: &[u8]) -> Option<Error> {
     Some(unsupported(&format!("-l{name}")))
 }
 
-/// The same for clang's, by the path of its archive.
+/// The same for clang's runtime, by the path of its archive.
 pub fn runtime(archive: &Path) -> Option<Error> {
     let name = archive
         .file_name()?
@@ -36,8 +36,8 @@ fn unsupported(file: &str) -> Error {
     }
 }
 
-/// The message: which library, who needs what of it, and what to install or do. `gone` is a part
-/// that it was linked of, and that is not there any more.
+/// The message: which library, which symbols need it, and what to install or do. `gone` is an input
+/// from which it was linked, and which no longer exists.
 pub fn message(asked: &str, shared: &Path, used: &[&str], gone: Option<&str>) -> String {
     let name = shared.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split(".so").next().unwrap_or(&name);
@@ -48,19 +48,21 @@ pub fn message(asked: &str, shared: &Path, used: &[&str], gone: Option<&str>) ->
         "{asked}: the image needs a static {archive} (for `{symbols}'), but there is only {only}"
     );
     if let Some(part) = gone {
-        return format!("{what}, and {part}, which it was linked of, is gone; link it again");
+        return format!(
+            "{what}, and {part}, from which it was linked, no longer exists; link it again"
+        );
     }
     let advice = match owner(shared) {
         Some(package) if package.ends_with("-dev") => format!(
             "its Debian package {package} has no {archive}; build the library with static \
-             libraries on (--enable-static, -DBUILD_SHARED_LIBS=OFF) and name its directory by \
-             -L, or switch its use off"
+             libraries (--enable-static, -DBUILD_SHARED_LIBS=OFF) and pass its directory with -L, or \
+             disable its use"
         ),
         Some(package) => format!(
-            "install the package that has it (on Debian likely `apt-get install {}')",
+            "install the package that contains it (on Debian probably `apt-get install {}')",
             development_package(stem, &package)
         ),
-        None => "link it through ukl-ld, too, or make a static one of it (--enable-static, \
+        None => "link it through ukl-ld, too, or build a static library (--enable-static, \
                  -DBUILD_SHARED_LIBS=OFF, meson's -Ddefault_library=static)"
             .to_owned(),
     };
@@ -69,8 +71,8 @@ pub fn message(asked: &str, shared: &Path, used: &[&str], gone: Option<&str>) ->
 
 /// The Debian package that a file belongs to.
 fn owner(path: &Path) -> Option<String> {
-    // gcc's directories have `..' in them, which dpkg does not understand. The link that is called
-    // libfoo.so is the development package's, and what it leads to is not.
+    // Paths of gcc contain `..', which dpkg does not understand. The link libfoo.so belongs to the
+    // development package, and its target does not, so do not resolve the last part.
     let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
     let plain = dir.zip(path.file_name()).map(|(dir, name)| dir.join(name));
     let real = path.canonicalize().ok();
@@ -91,7 +93,7 @@ fn owner(path: &Path) -> Option<String> {
     })
 }
 
-/// The name that Debian's development packages usually have: libfoo1 is libfoo-dev's.
+/// The usual name of Debian's development package: libfoo-dev for libfoo1.
 fn development_package(stem: &str, package: &str) -> String {
     if package.starts_with(stem) {
         return format!("{stem}-dev");

@@ -1,8 +1,8 @@
-//! Whether a link makes an image, and where it goes.
+//! Decides whether a link makes an image, and where.
 //!
-//! Every link makes the host output. An image is made beside it for what is, or may well be, a
-//! program: not for libraries and partial links, and not for the little programs with which build
-//! tools try the compiler out.
+//! Every link makes the host output. If the output is or may be a program, the link also makes an
+//! image next to it: not for libraries and partial links, and not for the probes with which build
+//! tools test the compiler.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -19,13 +19,13 @@ use crate::args::ukl_options::UklOptions;
 /// What a link makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
-    /// The host output alone, and why.
+    /// Only the host output, and the reason.
     Host(&'static str),
-    /// The program, and with it the image unless that is `None`.
+    /// The program, and an image unless it is `None`.
     Program(Option<PathBuf>),
 }
 
-/// What the decision takes from the surroundings.
+/// The environment on which the decision depends.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
     /// `UKL_IMAGE`.
@@ -39,7 +39,7 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Those of this process.
+    /// The environment of this process.
     pub fn here() -> Surroundings {
         Surroundings {
             ukl_image: std::env::var_os("UKL_IMAGE"),
@@ -53,17 +53,17 @@ impl Surroundings {
 /// Why a shared library has no image.
 pub const SHARED: &str = "-shared";
 
-/// What an image is called, behind the name of its program.
+/// The suffix of an image's name.
 pub const SUFFIX: &str = ".ukl";
 
-/// Where the image of an output goes by default.
+/// The default path of an output's image.
 pub fn beside(output: &Path) -> PathBuf {
     ukl_options::beside(output, SUFFIX)
 }
 
-/// The name under which cargo puts the output into place after the link: `target/debug/x` for
+/// The name under which cargo installs the output after the link: `target/debug/x` for
 /// `target/debug/deps/x-0123456789abcdef`, `target/debug/examples/x` for
-/// `target/debug/examples/x-0123456789abcdef`. What is beside the output should be beside that, too.
+/// `target/debug/examples/x-0123456789abcdef`. Files next to the output belong next to that, too.
 pub fn uplifted(args: &Args, around: &Surroundings) -> Option<PathBuf> {
     let name = around.bin_name.as_deref().filter(|name| !name.is_empty())?;
     let output = args.output();
@@ -73,7 +73,7 @@ pub fn uplifted(args: &Args, around: &Surroundings) -> Option<PathBuf> {
         b"examples" => dir,
         _ => return None,
     };
-    // The unit tests of the program have its name as well, but stay where they are.
+    // The program's unit tests have the same name, but are not moved.
     let test = args.inputs().any(|path| {
         let name = Path::new(path).file_name().unwrap_or_default().as_bytes();
         name.starts_with(b"libtest-") && name.ends_with(b".rlib")
@@ -85,7 +85,7 @@ pub fn uplifted(args: &Args, around: &Surroundings) -> Option<PathBuf> {
     }
 }
 
-/// Decides.
+/// Makes the decision.
 pub fn decide(args: &Args, own: &UklOptions, around: &Surroundings) -> Mode {
     if let Some(why) = never(args) {
         return Mode::Host(why);
@@ -95,7 +95,7 @@ pub fn decide(args: &Args, own: &UklOptions, around: &Surroundings) -> Mode {
         return Mode::Program(Some(path.clone()));
     }
     if is_special(&output) {
-        return Mode::Host("the output is no regular file");
+        return Mode::Host("the output is not a regular file");
     }
     let image = (!own.no_image).then(|| beside(&output));
     if image.is_none() && own.program.is_none() && own.ring3.is_none() {
@@ -112,7 +112,7 @@ pub fn decide(args: &Args, own: &UklOptions, around: &Surroundings) -> Mode {
     }
 }
 
-/// Links that have no image, whatever anybody says.
+/// Links that never have an image, even if one is requested.
 fn never(args: &Args) -> Option<&'static str> {
     if args.has(Role::Shared) {
         return Some(SHARED);
@@ -142,7 +142,7 @@ fn is_special(output: &Path) -> bool {
     std::fs::metadata(output).is_ok_and(|meta| !meta.is_file())
 }
 
-/// The trials of build tools.
+/// The probes of build tools.
 fn probe(args: &Args, output: &Path, around: &Surroundings) -> Option<&'static str> {
     let name = output.file_name().unwrap_or_default().as_bytes();
     let full = around.cwd.join(output);
@@ -154,11 +154,11 @@ fn probe(args: &Args, output: &Path, around: &Surroundings) -> Option<&'static s
     if name.starts_with(b"conftest") {
         return Some("autoconf's conftest");
     }
-    // Python's distutils and what follows it.
+    // Python's distutils and its successors.
     if name == b"_configtest" {
         return Some("distutils' _configtest");
     }
-    // zstd's makefiles, and those made after them.
+    // zstd's makefiles and others modelled on them.
     if matches!(
         name,
         b"have_pthread" | b"have_zlib" | b"have_lzma" | b"have_lz4"
@@ -176,7 +176,7 @@ fn probe(args: &Args, output: &Path, around: &Surroundings) -> Option<&'static s
     if within(b"meson-private") {
         return Some("meson's check");
     }
-    // Configure scripts of one project's own, or of its family's.
+    // Configure scripts that belong to one project or family.
     if let Some(why) = known_configure(&full, &dirs) {
         return Some(why);
     }
@@ -187,27 +187,26 @@ fn probe(args: &Args, output: &Path, around: &Surroundings) -> Option<&'static s
     {
         return Some("a configuration check");
     }
-    // cargo runs build scripts on the host. Without --target they come through here like the
-    // program.
+    // cargo runs build scripts on the host. Without --target it links them like the program.
     let crate_name = around.crate_name.as_deref().unwrap_or_default().as_bytes();
     if crate_name.starts_with(b"build_script_") || name.starts_with(b"build_script_") {
         return Some("cargo's build script");
     }
-    // cgo looks at what a package's C code needs of shared libraries; Go's linker tries options in
-    // its temporary directory.
+    // cgo links a package's C code to find the shared libraries that it needs; Go's linker tests
+    // options in its temporary directory.
     if name == b"_cgo_.o" || (name == b"a.out" && within_numbered(&dirs, b"go-link-")) {
         return Some("a trial of Go's");
     }
-    // A script of one's own and no C startup code is firmware, a boot loader or a kernel.
+    // A linker script without C startup code means firmware, a boot loader or a kernel.
     if args.has(Role::Script) && !args.inputs().any(is_startup) {
         return Some("a linker script and no C startup object");
     }
     None
 }
 
-/// What CMake calls the directories of its trials: try_compile builds below CMakeScratch (CMakeTmp
+/// The names of CMake's directories for probes: try_compile builds below CMakeScratch (CMakeTmp
 /// before 3.25), the compiler's identification in CompilerIdC, and check_ipo_supported and
-/// FortranCInterface a small project each. A program of the user's can be below CMakeFiles as well,
+/// FortranCInterface a small project each. A program of the user can be below CMakeFiles, too,
 /// in CMakeRelink.dir.
 fn is_cmakes(dir: &&[u8]) -> bool {
     [&b"CMakeScratch"[..], b"CMakeTmp", b"FortranCInterface"].contains(dir)
@@ -215,36 +214,36 @@ fn is_cmakes(dir: &&[u8]) -> bool {
         || dir.starts_with(b"_CMakeLTOTest-")
 }
 
-/// The trials of well-known projects that have a configure script of their own. A name that a
-/// program might have as well counts only where such a script has left other traces.
+/// The probes of well-known projects with configure scripts of their own. A name that a program
+/// could have, too, counts only if there are other traces of such a script.
 fn known_configure(output: &Path, names: &[&[u8]]) -> Option<&'static str> {
     let beside = |name: &str| output.with_file_name(name).is_file();
     let [.., dir, name] = *names else {
         return None;
     };
-    // nginx, and what has its scripts from there: objs/autotest.
+    // nginx and projects that use its scripts: objs/autotest.
     if name == b"autotest" && beside("autoconf.err") {
         return Some("nginx's autotest");
     }
-    // zlib and zlib-ng: ztest and the number of the shell.
+    // zlib and zlib-ng: ztest and the shell's process ID.
     if is_numbered(name, b"ztest") && beside("configure.log") {
         return Some("zlib's ztest");
     }
-    // ffmpeg: /tmp/ffconf.xxxxxxxx/test; a while ago, /tmp/ffconf.xxxxxxxx alone.
+    // ffmpeg: /tmp/ffconf.xxxxxxxx/test; in older versions /tmp/ffconf.xxxxxxxx.
     if dir.starts_with(b"ffconf.") || name.starts_with(b"ffconf.") {
         return Some("ffmpeg's check");
     }
     if dir == b"config-temp" && name == b"qemu-conf.exe" {
         return Some("QEMU's check");
     }
-    // perl, and others that have their script from metaconfig, too.
+    // perl and others whose script was made by metaconfig.
     if dir == b"UU" && name == b"try" {
         return Some("perl's try");
     }
     None
 }
 
-/// Whether one of the directories is called this and a number.
+/// Whether a directory's name is this and a number.
 fn within_numbered(dirs: &[&[u8]], beginning: &[u8]) -> bool {
     dirs.iter().any(|dir| is_numbered(dir, beginning))
 }
@@ -254,8 +253,8 @@ fn is_numbered(name: &[u8], beginning: &[u8]) -> bool {
         .is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
 }
 
-/// Whether the output lies in a directory that is removed when the build is done, after the output,
-/// and nothing else, was taken out of it: that of `go build`, or of `cargo install`.
+/// Whether the output is in a directory that the build removes at the end, after moving only the
+/// output out of it: that of `go build` or of `cargo install`.
 pub fn passing(output: &Path, around: &Surroundings) -> bool {
     let full = around.cwd.join(output);
     let names = names(&full);
@@ -263,7 +262,7 @@ pub fn passing(output: &Path, around: &Surroundings) -> bool {
     within_numbered(&names, b"go-build") || names.iter().any(of_cargo)
 }
 
-/// The names that a path is made of.
+/// The components of a path.
 fn names(path: &Path) -> Vec<&[u8]> {
     path.components()
         .filter_map(|part| match part {
@@ -375,7 +374,7 @@ mod tests {
             std::fs::create_dir(Path::new(cwd).join(dir)).unwrap();
         }
         let try_out = |output: &str| mode_in(cwd, &["-o", output, "x.o"]);
-        // Names that anybody's program may have.
+        // Names that a user's program may have.
         let names = ["objs/autotest", "ztest", "ztest123", "try", "objs/try"];
         for output in names {
             assert_eq!(try_out(output), image(&format!("{output}.ukl")));

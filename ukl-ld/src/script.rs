@@ -1,7 +1,7 @@
-//! Linker scripts: what they name as inputs, and the names of the program's symbols in them.
+//! Linker scripts: finds the inputs they name, and adds the prefix to symbols.
 //!
-//! A library such as Debian's libm.a may be a text with `GROUP(...)`; its files are inputs. Any
-//! other script goes to the linker with the prefix put in front of every symbol in it.
+//! A library such as Debian's libm.a may be a script with `GROUP(...)`, whose files are inputs. Any
+//! other script is passed to the linker with the prefix added to every symbol in it.
 
 use symbol_rewriter::Options;
 
@@ -14,14 +14,14 @@ pub enum Named {
     File(String),
 }
 
-/// What a script that stands among the inputs says.
+/// The contents of a script among the inputs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Script {
     /// The files of its `INPUT` and `GROUP` commands, in order.
     pub inputs: Vec<Named>,
     /// The directories of its `SEARCH_DIR` commands.
     pub search: Vec<String>,
-    /// Whether it says anything else that matters to a link.
+    /// Whether it contains anything else that matters for the link.
     pub more: bool,
 }
 
@@ -56,7 +56,7 @@ pub fn parse(text: &str) -> Script {
     script
 }
 
-/// The words between a command's parentheses; `AS_NEEDED(...)` within them is looked into.
+/// The words between a command's parentheses, including those in `AS_NEEDED(...)`.
 fn arguments<'t>(tokens: &mut impl Iterator<Item = &'t str>) -> impl Iterator<Item = &'t str> {
     let mut depth = 0;
     let mut words = Vec::new();
@@ -85,7 +85,7 @@ fn unquoted(word: &str) -> &str {
         .unwrap_or(word)
 }
 
-/// Puts the prefix in front of the symbols of a script.
+/// Adds the prefix to the symbols of a script.
 pub fn prefixed(text: &str, options: &Options) -> String {
     let mut writer = Writer {
         out: String::with_capacity(text.len() * 2),
@@ -98,8 +98,8 @@ pub fn prefixed(text: &str, options: &Options) -> String {
             .map(|token| token.text)
             .find(|text| !text.is_empty())
     };
-    // For each open parenthesis, whether what is inside is an expression, and whether the
-    // identifiers in it are names of sections or regions.
+    // For each open parenthesis: whether its contents are an expression, and whether the
+    // identifiers in it name sections or regions.
     let mut stack: Vec<Inside> = Vec::new();
     let mut pending = None;
     let mut assigned = false;
@@ -108,7 +108,7 @@ pub fn prefixed(text: &str, options: &Options) -> String {
         let inside = stack.last().copied().unwrap_or(Inside::Other);
         match token.text {
             "(" => {
-                // A parenthesis without a name in front only groups.
+                // A parenthesis without a name before it only groups.
                 stack.push(pending.take().unwrap_or(if assigned {
                     Inside::Expression
                 } else {
@@ -166,7 +166,7 @@ pub fn prefixed(text: &str, options: &Options) -> String {
     writer.out
 }
 
-/// Puts the prefix in front of the symbols of an expression, as `--defsym` takes it.
+/// Adds the prefix to the symbols of an expression, such as the value of `--defsym`.
 pub fn prefixed_expression(text: &str, options: &Options) -> String {
     let wrapped = prefixed(&format!("ASSERT({text})"), options);
     let inner = wrapped
@@ -175,7 +175,7 @@ pub fn prefixed_expression(text: &str, options: &Options) -> String {
     inner.unwrap_or(text).to_owned()
 }
 
-/// What stands between a pair of parentheses.
+/// The contents of a pair of parentheses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Inside {
     /// An expression: identifiers are symbols.
@@ -219,7 +219,7 @@ struct Token<'t> {
     text: &'t str,
 }
 
-/// What a word is made of. GNU ld, too, reads differently where it expects the name of a file.
+/// How words are separated. GNU ld, too, uses other rules where it expects a file name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lexer {
     /// `libx-1.2+3.a` is one word.

@@ -1,4 +1,4 @@
-//! Where things are: the real linker, the installation, the kernel archive.
+//! Finds the real linker, the installation, and the kernel archive.
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ use ukl_common::search;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Counts how often ukl-ld has started a linker that turned out to be ukl-ld.
+/// Counts how often ukl-ld has started a linker that was ukl-ld again.
 const DEPTH: &str = "UKL_LD_DEPTH";
 
 /// The real linker and the installation.
@@ -21,16 +21,16 @@ const DEPTH: &str = "UKL_LD_DEPTH";
 pub struct Tools {
     /// This executable, with links resolved.
     pub myself: PathBuf,
-    /// Which linker we stand in for: `ld`, `ld.gold`, ...
+    /// The linker that ukl-ld replaces: `ld`, `ld.gold`, ...
     pub name: String,
-    /// The real one of that name.
+    /// The real linker of that name.
     pub host_ld: PathBuf,
-    /// Where kernel/, init and libexec/ are.
+    /// The directory with kernel/, init and libexec/.
     pub libdir: PathBuf,
 }
 
 impl Tools {
-    /// Looks for everything. `argv0` says which linker we are called as.
+    /// Finds everything. `argv0` is the name under which ukl-ld was called.
     pub fn find(argv0: &OsStr) -> Result<Tools> {
         let myself = library::myself().map_err(|source| Error::Io {
             path: argv0.into(),
@@ -52,12 +52,12 @@ impl Tools {
         matches!(self.name.as_str(), "ld" | "ld.bfd")
     }
 
-    /// Whether the host linker is LLVM's.
+    /// Whether the host linker is lld.
     pub fn is_lld(&self) -> bool {
         self.name == "ld.lld"
     }
 
-    /// The same with that lld for the host links.
+    /// The same tools with this lld for the host link.
     pub fn with_lld(self, path: PathBuf) -> Tools {
         Tools {
             name: "ld.lld".into(),
@@ -66,8 +66,8 @@ impl Tools {
         }
     }
 
-    /// The linker for the image. It has to be GNU ld: the others read neither its scripts nor all
-    /// of its options alike.
+    /// The linker for the image. It must be GNU ld, because other linkers do not treat all scripts
+    /// and options alike.
     pub fn image_ld(&self) -> Result<PathBuf> {
         if self.is_gnu() {
             return Ok(self.host_ld.clone());
@@ -112,7 +112,7 @@ fn linker_name(argv0: &OsStr) -> String {
     }
 }
 
-/// Looks where gcc looks for its programs, then in PATH, past everything that is ourselves.
+/// Searches the places where gcc looks for its programs, then PATH, and skips ukl-ld itself.
 fn find_linker(name: &str, myself: &Path) -> Result<PathBuf> {
     if let Some(path) = env::var_os("UKL_LD").filter(|path| !path.is_empty())
         && matches!(name, "ld" | "ld.bfd")
@@ -126,8 +126,8 @@ fn find_linker(name: &str, myself: &Path) -> Result<PathBuf> {
     found.next().ok_or_else(|| Error::NoLinker(name.to_owned()))
 }
 
-/// Refuses to run in circles, as a wrapper script called `ld` that calls us would make us do.
-/// Returns what to put into a linker's environment.
+/// Refuses endless recursion, which a wrapper script called `ld` that calls ukl-ld would cause.
+/// Returns the value for the linker's environment.
 pub fn depth(host_ld: &Path) -> Result<(&'static str, String)> {
     let depth = recursion::next_depth(DEPTH);
     depth

@@ -1,7 +1,7 @@
 //! The command line, as GNU ld's `getopt_long_only` reads it.
 //!
-//! Nothing is judged here: an option that is not in the table is kept as it is, and the real
-//! linker, which runs first, has the word on it.
+//! This module rejects nothing: an option that is not in the table is kept as it is, and the real
+//! linker, which runs first, reports it.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -26,7 +26,7 @@ use ukl_common::options::OptionSpec;
 pub struct Arg {
     /// What it is.
     pub kind: Kind,
-    /// The words as they stood on the command line, `@files` expanded.
+    /// The words of the command line, with `@files` expanded.
     pub words: Vec<OsString>,
 }
 
@@ -35,7 +35,7 @@ pub struct Arg {
 pub enum Kind {
     /// An input file.
     Input(OsString),
-    /// An option of GNU ld: which name it was found by, and its value.
+    /// An option of GNU ld, by the name that was used, and its value.
     Option {
         /// The table's entry.
         opt: &'static Opt,
@@ -44,11 +44,11 @@ pub enum Kind {
         /// The value, if the option takes one.
         value: Option<OsString>,
     },
-    /// An option of our own: `--ukl-NAME[=VALUE]`.
+    /// An option of ukl-ld: `--ukl-NAME[=VALUE]`.
     Ukl {
-        /// The name behind `--ukl-`.
+        /// The name after `--ukl-`.
         name: String,
-        /// The value behind `=`.
+        /// The value after `=`.
         value: Option<OsString>,
     },
     /// An option the table does not know.
@@ -64,7 +64,7 @@ impl Arg {
         }
     }
 
-    /// Whether this is an option of our own.
+    /// Whether this is an option of ukl-ld.
     pub fn is_ukl(&self) -> bool {
         matches!(self.kind, Kind::Ukl { .. })
     }
@@ -104,7 +104,7 @@ impl Args {
         Args { list }
     }
 
-    /// Whether an option of this role is there.
+    /// Whether there is an option of this role.
     pub fn has(&self, role: Role) -> bool {
         self.list.iter().any(|arg| arg.role() == Some(role))
     }
@@ -134,13 +134,13 @@ impl Args {
         })
     }
 
-    /// Where the output goes.
+    /// The path of the output.
     pub fn output(&self) -> PathBuf {
         self.last(Role::Output)
             .map_or_else(|| Path::new("a.out").to_owned(), PathBuf::from)
     }
 
-    /// The words for the real linker: all but our own options.
+    /// The words for the real linker: all except the options of ukl-ld.
     pub fn host_words(&self) -> Vec<OsString> {
         self.list
             .iter()
@@ -159,12 +159,12 @@ impl Args {
         self.list.insert(at, arg);
     }
 
-    /// Puts an input file behind all others.
+    /// Adds an input file after all others.
     pub fn push_input(&mut self, path: PathBuf) {
         self.insert_input(self.list.len(), path);
     }
 
-    /// Whether any option of our own is there.
+    /// Whether there is any option of ukl-ld.
     pub fn has_ukl(&self) -> bool {
         self.list.iter().any(Arg::is_ukl)
     }
@@ -205,7 +205,7 @@ fn parse_one(word: OsString, rest: &mut impl Iterator<Item = OsString>, list: &m
             words,
         });
     }
-    // ld reads `-library` as the library "ibrary", and wants two dashes for a long name that
+    // ld reads `-library` as the library "ibrary", and requires two dashes for a long name that
     // begins with o.
     let short = dashes == 1 && matches!(body[0], b'l' | b'L' | b'o');
     if !short && let Some((opt, full)) = find_long(name) {

@@ -1,22 +1,22 @@
 //! `@file` arguments, by the rules of libiberty's `expandargv`.
 //!
 //! Words are separated by white space; `'` and `"` quote; a backslash takes the next byte as it
-//! is, inside quotes too. A file may name further files. What cannot be read stays the literal
-//! argument it was, and the linker then fails on it by its own words.
+//! is, inside quotes too. A file may name further files. If a file cannot be read, the argument
+//! stays as it is, and the linker reports it.
 //!
-//! rustc writes such a file for command lines that are too long for the kernel, and does not know
-//! of the quotes: it has one word a line, with backslashes in front of blanks and backslashes.
+//! rustc writes such a file for command lines that are too long for the kernel, in a format of its
+//! own: one word on each line, with a backslash before spaces and backslashes, and no quotes.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::ffi::OsStringExt;
 
-/// How many files one command line may expand to before it is taken for a file that names itself.
-/// libiberty stops at the same number.
+/// The limit of expansions of one command line, in case a file names itself. libiberty has the same
+/// limit.
 const LIMIT: usize = 2000;
 
-/// What rustc calls its file.
+/// The name of rustc's file.
 const RUSTCS: &[u8] = b"/linker-arguments";
 
 /// The arguments with every readable `@file` replaced by its words.
@@ -27,7 +27,7 @@ pub struct Expanded {
     pub any: bool,
 }
 
-/// A file that keeps naming itself.
+/// A file that names itself.
 #[derive(Debug, thiserror::Error)]
 #[error("too many @-files encountered")]
 pub struct TooMany;

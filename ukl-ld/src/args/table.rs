@@ -1,4 +1,4 @@
-//! Every option of GNU ld for x86-64, with what it takes and what it means to a link that makes
+//! Every option of GNU ld for x86-64: whether it takes a value, and what it means for the link of
 //! an image.
 
 /// How an option gets its value.
@@ -12,7 +12,7 @@ pub enum Takes {
     Joined,
 }
 
-/// What an option means to us.
+/// What an option means for the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The image's link gets it as it is.
@@ -61,7 +61,7 @@ pub enum Role {
     DynamicLinker,
     /// `--start-group`, `--end-group`.
     Group,
-    /// `--whole-archive`, `--push-state` and their likes: the place among the inputs matters.
+    /// `--whole-archive`, `--push-state` and the like, whose position among the inputs matters.
     Positional,
     /// `-plugin FILE`.
     Plugin,
@@ -75,11 +75,11 @@ pub enum Role {
     StripDebug,
     /// `-R FILE`.
     JustSymbols,
-    /// `--version`: prints and ends.
+    /// `--version`: prints and exits.
     Version,
-    /// `-v`, `-V`: prints and goes on if there is anything to link.
+    /// `-v`, `-V`: prints, and links if there are inputs.
     Verbose,
-    /// `--help`, `--target-help`, `--print-*`: prints and ends.
+    /// `--help`, `--target-help`, `--print-*`: prints and exits.
     Inform,
 }
 
@@ -266,7 +266,7 @@ pub static OPTIONS: &[Opt] = &[
     opt(&["task-link"], Value, HostOnly),
     opt(&["traditional-format"], Nothing, HostOnly),
     opt(&["section-start"], Value, Keep),
-    // Where an image's program is, is not the user's to say: its stubs have to reach the kernel.
+    // The user cannot choose the address of an image's program: its thunks must reach the kernel.
     opt(
         &["Tbss", "Tdata", "Ttext", "Ttext-segment"],
         Value,
@@ -311,7 +311,7 @@ pub static OPTIONS: &[Opt] = &[
     opt(&["wrap"], Value, Wrap),
     opt(&["ignore-unresolved-symbol"], Value, Symbol),
     opt(&["push-state", "pop-state"], Nothing, Positional),
-    // Those of other linkers.
+    // Options of other linkers.
     opt(&["start-lib", "end-lib"], Nothing, Positional),
     opt(&["print-memory-usage"], Nothing, HostOnly),
     opt(&["orphan-handling"], Value, HostOnly),

@@ -1,4 +1,4 @@
-//! The symbols of the kernel: its functions and variables, those of single files among them.
+//! The symbols of the kernel: its functions and variables, including `static` ones.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ pub struct Symbol {
 /// A symbol, or why it cannot be used.
 pub type Found = Result<Symbol, &'static str>;
 
-/// The symbols of these names that the kernel has.
+/// Looks these names up among the kernel's symbols.
 pub fn find<'n>(vmlinux: &Path, names: &BTreeSet<&'n str>) -> Result<BTreeMap<&'n str, Found>> {
     let data = fs::read(vmlinux).at(vmlinux)?;
     let file = ElfFile64::<Endianness>::parse(&*data).map_err(|error| Error::Kernel {

@@ -1,8 +1,8 @@
-//! What stands for kernel code where there is no kernel to call: in the host program, and in the
-//! image's program at ring 3. It says so and stops.
+//! Placeholders for kernel code in the host program, and in the image's program at ring 3. A
+//! placeholder prints a message and aborts.
 //!
-//! Each function has two names: its own, weak, which the image's link overrules with a slot
-//! ([`crate::kernel_module::calls`]), and [`name`], by which the slot gets here at ring 3.
+//! Each has two names: the function's own, which is weak so that the image's link overrides it with
+//! a thunk ([`crate::kernel_module::calls`]), and [`name`], to which that thunk jumps at ring 3.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::elf_writer;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Writes the message, whose address is in rsi and size in edx, and aborts.
+/// Code that writes the message (address in rsi, size in edx) and aborts.
 const STOP: &[u8] = &[
     0xbf, 2, 0, 0, 0, // mov $2,%edi
     0xb8, 1, 0, 0, 0, // mov $1,%eax: write
@@ -29,7 +29,7 @@ const STOP: &[u8] = &[
     0x0f, 0x0b, // ud2
 ];
 
-/// The name by which ring 3 knows what stands for a function.
+/// The name of a function's placeholder for ring 3.
 pub fn name(function: &str) -> String {
     match function.strip_prefix("__ukl_") {
         Some(rest) => format!("__ukl_host_{rest}"),
@@ -37,7 +37,7 @@ pub fn name(function: &str) -> String {
     }
 }
 
-/// Makes the object.
+/// Makes the object with the placeholders.
 pub fn make(functions: &BTreeSet<String>) -> Result<Vec<u8>> {
     let malformed = |error: object::write::Error| Error::KernelCode(error.to_string());
     let mut object = elf_writer::new();

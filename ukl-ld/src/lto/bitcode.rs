@@ -1,24 +1,24 @@
-//! Who made a file of LLVM's bitcode: the string in its identification block.
+//! The producer of an LLVM bitcode file: the string in its identification block.
 //!
-//! LLVM reads what older versions of it made, but not what newer ones did. The block comes first
-//! and its form does not change, so that this much can be read of any of them.
+//! LLVM reads bitcode of older versions, but not of newer ones. The identification block comes
+//! first and its format does not change, so it can be read from any version.
 
-/// What a bitcode file begins with.
+/// The magic number of a bitcode file.
 const MAGIC: &[u8] = b"BC\xc0\xde";
 
-/// What a file begins with that has a header in front of the bitcode, as on Darwin.
+/// The magic number of a file with a header before the bitcode, as on Darwin.
 const WRAPPER: &[u8] = b"\xde\xc0\x17\x0b";
 
-/// The block's number, and that of the record with the string.
+/// The numbers of the block and of the record with the string.
 const IDENTIFICATION: u64 = 13;
 const STRING: u64 = 1;
 
-/// Whether this is a file of bitcode.
+/// Whether this is a bitcode file.
 pub fn is_bitcode(data: &[u8]) -> bool {
     data.starts_with(MAGIC) || data.starts_with(WRAPPER)
 }
 
-/// Who made it, such as `LLVM22.1.2-rust-1.95.0-stable`.
+/// The producer, such as `LLVM22.1.2-rust-1.95.0-stable`.
 pub fn producer(data: &[u8]) -> Option<String> {
     let mut data = data;
     if data.starts_with(WRAPPER) {
@@ -30,7 +30,7 @@ pub fn producer(data: &[u8]) -> Option<String> {
     }
     let data = data.strip_prefix(MAGIC)?;
     let mut bits = Bits { data, at: 0 };
-    // Outside of all blocks an abbreviation's number has two bits; 1 enters a block.
+    // At the top level an abbreviation ID has two bits. 1 is ENTER_SUBBLOCK.
     if bits.fixed(2)? != 1 || bits.vbr(8)? != IDENTIFICATION {
         return None;
     }
@@ -71,7 +71,7 @@ pub fn version(name: &str) -> Option<Version> {
 /// The major and the minor version.
 pub type Version = [u32; 2];
 
-/// How a value is written.
+/// The encoding of a value.
 #[derive(Debug, Clone, Copy)]
 enum Operand {
     Literal(u64),
@@ -102,7 +102,7 @@ impl Bits<'_> {
         Some(value)
     }
 
-    /// Chunks of so many bits, of which the highest says that one more follows.
+    /// Variable bit rate: groups of this many bits. The highest bit says that another one follows.
     fn vbr(&mut self, width: u32) -> Option<u64> {
         let high = 1u64.checked_shl(width.checked_sub(1)?)?;
         let mut value = 0;
@@ -162,7 +162,7 @@ impl Bits<'_> {
                         record.push(self.scalar(element)?);
                     }
                 }
-                // The block with the string has none.
+                // The identification block contains none.
                 Operand::Blob => return None,
                 scalar => record.push(self.scalar(*scalar)?),
             }

@@ -1,4 +1,4 @@
-//! Which files hold a compiler's intermediate code, and whose.
+//! Finds files with a compiler's intermediate code, and which compiler made it.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -24,9 +24,9 @@ use crate::inputs::FileKind;
 /// Intermediate code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Code {
-    /// GCC's, of this version.
+    /// GCC's intermediate code of this version.
     Gcc(Option<[u16; 2]>),
-    /// LLVM's bitcode, made by this version.
+    /// LLVM bitcode of this producer.
     Llvm(Option<String>),
 }
 
@@ -43,8 +43,8 @@ impl fmt::Display for Code {
     }
 }
 
-/// The intermediate code of a file, each with the name of the member it was found in. Objects that
-/// hold machine code as well count if `fat` is set.
+/// The intermediate code in a file, with the names of archive members. If `fat` is set, objects
+/// that also contain machine code count.
 pub fn of_file(file: &File, fat: bool) -> Result<Vec<(String, Code)>> {
     let name = file.path.display();
     let data = match file.kind {
@@ -67,8 +67,8 @@ pub fn of_file(file: &File, fat: bool) -> Result<Vec<(String, Code)>> {
     Ok(found.collect())
 }
 
-/// The archive without the members that hold intermediate code, or nothing if no object is left.
-/// It has no index; the rewriter makes one.
+/// The archive without the members that contain intermediate code, or nothing if no object is left.
+/// It has no index; the rewriter adds one.
 pub fn without(path: &Path, fat: bool) -> Result<Option<Vec<u8>>> {
     let data = fs::read(path).at(path)?;
     let Ok(archive) = ArchiveFile::parse(&*data) else {
@@ -85,7 +85,7 @@ pub fn without(path: &Path, fat: bool) -> Result<Option<Vec<u8>>> {
             continue;
         }
         any = true;
-        // BSD's way to write a name, at the beginning of the content, needs no table.
+        // In BSD's format the name is at the start of the content, so no name table is needed.
         let name = member.name();
         let length = format!("#1/{}", name.len());
         let size = name.len() + content.len();
@@ -117,7 +117,7 @@ fn of_object(data: &[u8], fat: bool) -> Option<Code> {
     if bitcode::is_bitcode(data) {
         return Some(Code::Llvm(bitcode::producer(data)));
     }
-    // Parsing every object would take longer than looking at it.
+    // Searching the bytes is faster than parsing every object.
     memchr::memmem::find(data, b".gnu.lto_")?;
     let file = ElfFile64::<object::Endianness>::parse(data).ok()?;
     let named = |beginning: &[u8]| {
@@ -128,7 +128,7 @@ fn of_object(data: &[u8], fat: bool) -> Option<Code> {
         })
     };
     named(b".gnu.lto_")?;
-    // gcc 10 and later say so in the fifth byte of this section, earlier ones by a symbol.
+    // gcc 10 and later record this in the fifth byte of this section, earlier versions by a symbol.
     let header = named(b".gnu.lto_.lto.").and_then(|section| section.data().ok());
     let (slim, version) = match header {
         Some(&[a, b, c, d, slim, ..]) => {

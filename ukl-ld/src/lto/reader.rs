@@ -1,8 +1,7 @@
-//! The linker that reads the intermediate code.
+//! The linker that reads intermediate code.
 //!
-//! A C compiler's driver brings it along: a plugin for GNU ld, or lld. rustc with
-//! `-C linker-plugin-lto` counts on a linker that reads bitcode as such; its toolchain has one of
-//! its own version.
+//! A C compiler's driver names it: a plugin for GNU ld, or lld. rustc with `-C linker-plugin-lto`
+//! expects a linker that reads bitcode by itself. Its toolchain contains one of the right version.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -26,7 +25,7 @@ use crate::inputs::content;
 use crate::inputs::search;
 use crate::tools::Tools;
 
-/// Something that reads bitcode.
+/// A linker or plugin that reads bitcode.
 struct Reader {
     path: PathBuf,
     /// `LLD 22.1.2`.
@@ -65,12 +64,12 @@ impl Reader {
     }
 
     fn reads(&self, needed: Version) -> bool {
-        // A point release has never changed the format.
+        // The format has never changed in a point release.
         self.version[0] >= needed[0]
     }
 }
 
-/// The tools for a link of rustc's whose objects are bitcode: lld takes GNU ld's place.
+/// The tools for a link by rustc whose objects are bitcode: lld replaces GNU ld.
 pub fn for_rustc(args: &Args, tools: Tools) -> Result<Tools> {
     let wanted = args.has(Role::PluginOption) && !args.has(Role::Plugin);
     if !wanted || !tools.is_gnu() || std::env::var_os("UKL_LD").is_some_and(|ld| !ld.is_empty()) {
@@ -92,7 +91,7 @@ pub fn for_rustc(args: &Args, tools: Tools) -> Result<Tools> {
     };
     let there = match old.is_empty() {
         true => "there is no lld here".to_owned(),
-        false => format!("there is only {} here", old.join(", ")),
+        false => format!("only {} was found", old.join(", ")),
     };
     let (version, package) = match needed[0] {
         0 => ("LLVM".to_owned(), "lld".to_owned()),
@@ -107,14 +106,14 @@ pub fn for_rustc(args: &Args, tools: Tools) -> Result<Tools> {
     })
 }
 
-/// Why a host link failed, if it is for intermediate code among the inputs that the linker or its
-/// plugin cannot read. The linkers' own words on this hardly name the versions.
+/// Explains a failed host link if the linker or its plugin cannot read intermediate code among the
+/// inputs. The linkers' own messages hardly name the versions.
 pub fn unreadable(args: &Args, tools: &Tools) -> Option<Error> {
     let (file, what) = first_unreadable(intermediate(args), args, tools)?;
     Some(Error::Input { file, what })
 }
 
-/// The first of this intermediate code that the linker or its plugin cannot read, and why.
+/// The first intermediate code that the linker or its plugin cannot read, and the reason.
 pub fn first_unreadable(
     code: impl IntoIterator<Item = (String, Code)>,
     args: &Args,
@@ -166,7 +165,7 @@ pub fn first_unreadable(
     unidentified
 }
 
-/// The intermediate code among the files that the host link is given, by name or as libraries.
+/// The intermediate code among the files and libraries of the host link.
 fn intermediate(args: &Args) -> impl Iterator<Item = (String, Code)> {
     let mut dynamic = true;
     let mut files = Vec::new();
@@ -189,7 +188,7 @@ fn intermediate(args: &Args) -> impl Iterator<Item = (String, Code)> {
     })
 }
 
-/// The bitcode of the newest version.
+/// The bitcode with the newest version.
 fn newest(args: &Args) -> Option<(String, Code, Version)> {
     intermediate(args)
         .filter_map(|(file, code)| {
@@ -202,8 +201,8 @@ fn newest(args: &Args) -> Option<(String, Code, Version)> {
         .max_by_key(|(_, _, version)| *version)
 }
 
-/// Where an lld may be: in the toolchain that the libraries come from, then in PATH, of that
-/// version first.
+/// The places of an lld: the toolchain of the libraries, then PATH, where a name with the version
+/// comes first.
 fn candidates(args: &Args, major: u32) -> impl Iterator<Item = PathBuf> {
     let dirs = args.all(Role::LibraryPath);
     let toolchains: BTreeSet<PathBuf> = dirs.filter_map(target_dir).collect();
@@ -222,7 +221,7 @@ fn candidates(args: &Args, major: u32) -> impl Iterator<Item = PathBuf> {
         .filter(move |path| path.canonicalize().is_ok_and(|real| real != myself))
 }
 
-/// `rustlib/TARGET` of the directory of a toolchain's libraries.
+/// The directory `rustlib/TARGET` of a toolchain, from the path of its libraries.
 fn target_dir(libraries: &OsStr) -> Option<PathBuf> {
     let target = Path::new(libraries).parent()?;
     let rustlib = target.parent()?.file_name()? == "rustlib";

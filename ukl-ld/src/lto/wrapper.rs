@@ -1,7 +1,7 @@
-//! A stand-in for GCC's lto-wrapper, which keeps what that makes.
+//! A stand-in for GCC's lto-wrapper that keeps its output.
 //!
-//! GCC's plugin runs lto-wrapper to compile the intermediate code, hands the resulting objects to
-//! the linker, and removes them. Their names come on lto-wrapper's standard output.
+//! GCC's plugin runs lto-wrapper to compile intermediate code, gives the resulting objects to the
+//! linker, and deletes them. It reads their names from lto-wrapper's standard output.
 
 use std::env;
 use std::ffi::OsStr;
@@ -21,18 +21,18 @@ use crate::error::Result;
 use crate::host::exit_code;
 use crate::tools::Tools;
 
-/// What we are called in its place.
+/// The name under which ukl-ld is run as lto-wrapper.
 const NAME: &str = "lto-wrapper";
 
-/// The real one, and the directory for the objects.
+/// Environment variables with the real lto-wrapper and the directory for the objects.
 const REAL: &str = "UKL_LTO_WRAPPER";
 const KEEP: &str = "UKL_LTO_KEEP";
 
 /// The stand-in.
 pub struct Wrapper {
-    /// What the plugin is to run.
+    /// The program for the plugin to run.
     pub path: PathBuf,
-    /// What it needs in its environment.
+    /// The environment that it needs.
     pub environment: [(&'static str, OsString); 2],
 }
 
@@ -46,7 +46,7 @@ impl Wrapper {
     }
 }
 
-/// Does its work, if that is what we were started for.
+/// Acts as lto-wrapper if ukl-ld was started under that name.
 pub fn run(argv0: &OsStr, args: &[OsString]) -> Option<Result<u8>> {
     if Path::new(argv0).file_name()? != NAME {
         return None;

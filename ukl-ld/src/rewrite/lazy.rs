@@ -1,6 +1,6 @@
-//! `--start-lib` and `--end-lib`: the objects between them are linked only if they are needed, as if
-//! they were members of an archive. gold, lld and mold have them, and Bazel uses them for every
-//! library. The image's linker has not, so here they do become an archive.
+//! `--start-lib` and `--end-lib`: the objects between them are linked only if they are needed, like
+//! members of an archive. gold, lld and mold support them, and Bazel uses them for every library.
+//! The image's linker, GNU ld, does not, so the objects are put into an archive.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::rewrite::Linked;
 
-/// Puts objects between the two into archives.
+/// Puts the objects between the two options into archives.
 pub fn gather(items: Vec<Linked>, temp: &Path) -> Result<Vec<Linked>> {
     let mut done = Vec::with_capacity(items.len());
     let mut open: Option<Vec<PathBuf>> = None;
@@ -46,7 +46,7 @@ fn close(open: &mut Option<Vec<PathBuf>>, done: &mut Vec<Linked>, temp: &Path) -
     let mut file = OsString::from("@");
     file.push(&list);
     let mut ar = Command::new("ar");
-    // Appended and not replaced: objects of different directories may have the same name.
+    // Append, do not replace: objects of different directories may have the same name.
     ar.args(["qcs", "--thin"]).arg(&path).arg(file);
     let output = ar.stdin(Stdio::null()).output();
     let output = output.map_err(|source| Error::Run {
@@ -57,7 +57,7 @@ fn close(open: &mut Option<Vec<PathBuf>>, done: &mut Vec<Linked>, temp: &Path) -
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(Error::Input {
             file: "--start-lib".into(),
-            what: format!("cannot be made an archive: {}", said.trim_end()),
+            what: format!("cannot be put into an archive: {}", said.trim_end()),
         });
     }
     done.push(Linked::File {

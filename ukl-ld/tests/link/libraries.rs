@@ -427,7 +427,7 @@ fn a_shared_library_whose_parts_are_gone() {
     assert!(!output.status.success());
     let said = stderr(&output);
     assert!(
-        said.contains("answer.o, which it was linked of, is gone"),
+        said.contains("answer.o, from which it was linked, no longer exists"),
         "{said}"
     );
 }
