@@ -113,6 +113,17 @@ has_ukl() {
 		"$work/linux/arch/x86" "$work/linux/init" "$work/linux/kernel"
 }
 
+# The named fragments as one: the last line about an option is the one that holds.
+merge() {
+	cat "$@" | awk '
+		{ line[NR] = $0 }
+		match($0, /CONFIG_[A-Za-z0-9_]+/) && /^(# )?CONFIG_[A-Za-z0-9_]+( is not set$|=)/ {
+			name[NR] = substr($0, RSTART, RLENGTH)
+			last[name[NR]] = NR
+		}
+		END { for (i = 1; i <= NR; i++) if (!(i in name) || last[name[i]] == i) print line[i] }'
+}
+
 # Configure $work/build from the named fragments on top of allnoconfig, and see
 # that nothing of them was lost.
 configure() {
@@ -120,7 +131,7 @@ configure() {
 	say "configuring: $configuration"
 	rm -rf "$work/build"
 	mkdir -p "$work/build"
-	cat "$@" >"$work/build/fragment"
+	merge "$@" >"$work/build/fragment"
 	KCONFIG_ALLCONFIG_FILE=$work/build/fragment kmake allnoconfig >"$work/config.log" 2>&1 || {
 		cat "$work/config.log" >&2
 		die "configuration failed"

@@ -14,9 +14,12 @@ use crate::compile::Program;
 use crate::directives::End;
 use crate::directives::Machine;
 use crate::directives::Place;
+use crate::guest::BOOT;
 use crate::guest::Boot;
 use crate::kernel_log;
 use crate::process;
+use crate::process::WAIT;
+use crate::tools;
 use crate::tools::Tools;
 use crate::verdict::Run;
 
@@ -65,20 +68,8 @@ pub fn run(tools: &Tools, place: Place, machine: &Machine, programs: &[&Program]
         if left.is_empty() || boot == BOOTS {
             break;
         }
-        let name = format!(
-            "{}-{}-{}-{boot}.log",
-            place.name(),
-            machine.cpus,
-            machine.memory
-        );
-        let report = match one_boot(
-            tools,
-            place,
-            machine,
-            &image,
-            &left,
-            tools.out.join("logs").join(name),
-        ) {
+        let name = format!("{name}-{boot}");
+        let report = match one_boot(tools, place, machine, &image, &left, &name) {
             Ok(report) => report,
             Err(error) => {
                 results.extend(all_failed(&left, &format!("{error:#}")));
@@ -128,15 +119,15 @@ fn one_boot(
     machine: &Machine,
     image: &std::path::Path,
     programs: &[&Program],
-    log: PathBuf,
+    name: &str,
 ) -> Result<Results> {
     let mut args = vec![DIR.to_owned()];
     args.extend(driver_args(programs));
-    let limit = programs
-        .iter()
-        .fold(Duration::from_secs(30), |sum, program| {
-            sum + program.directives.timeout.min(Duration::from_secs(20)) + Duration::from_secs(2)
-        });
+    let limits = programs.iter().map(|program| program.directives.timeout);
+    let limit = BOOT + limits.clone().sum::<Duration>();
+    // The driver stops what takes too long. If it does not, the machine is dead.
+    let longest = limits.max().unwrap_or_default();
+    let silence = Some(tools::patient(longest * WAIT + BOOT));
     let mut env = vec![format!("UKL_HELPERS={GUEST_HELPERS}")];
     env.extend(place.environment());
     let boot = Boot {
@@ -144,12 +135,13 @@ fn one_boot(
         place,
         machine,
         limit,
+        silence,
         options: &[],
         env: &env,
         args: &args,
-        log,
+        name,
     };
-    let (output, log) = boot.run(tools)?;
+    let (output, log) = boot.run_past_faults(tools)?;
     let report = Report::read(&output.stdout);
     if report.begun.is_none() && report.ended.is_empty() {
         bail!(
@@ -209,7 +201,7 @@ pub fn driver_args(programs: &[&Program]) -> Vec<String> {
         let d = &program.directives;
         args.extend([
             program.name.clone(),
-            crate::tools::patient(d.timeout).as_secs().to_string(),
+            tools::patient(d.timeout).as_secs().to_string(),
             d.env.len().to_string(),
             d.args.len().to_string(),
         ]);

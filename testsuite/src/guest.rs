@@ -1,21 +1,26 @@
 //! One boot.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Result;
+use anyhow::ensure;
 
+use crate::boots;
 use crate::compile::GUEST_HELPERS;
 use crate::compile::Program;
 use crate::directives::End;
 use crate::directives::Machine;
 use crate::directives::Place;
 use crate::emulation;
+use crate::kernel_log;
 use crate::process;
 use crate::process::Output;
+use crate::process::WAIT;
 use crate::tools;
 use crate::tools::Tools;
 use crate::verdict::Run;
@@ -23,9 +28,8 @@ use crate::verdict::Run;
 /// What a boot may take before the program starts and after it has ended.
 pub const BOOT: Duration = Duration::from_secs(60);
 
-/// How often a boot is made again after a fault of the emulation
-/// ([`emulation::has_failed`]).
-const TRIES: u32 = 3;
+/// What the boot of a project's program may take.
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// A boot to be made.
 #[derive(Debug)]
@@ -38,30 +42,34 @@ pub struct Boot<'a> {
     pub machine: &'a Machine,
     /// How long the program may take.
     pub limit: Duration,
+    /// If set, the kernel's log has to grow within this time, again and again.
+    pub silence: Option<Duration>,
     /// More options for `ukl-run`.
     pub options: &'a [String],
     /// The program's environment.
     pub env: &'a [String],
     /// The program's arguments.
     pub args: &'a [String],
-    /// Where the kernel's log goes.
-    pub log: PathBuf,
+    /// The name of the kernel's log, without the `.log`.
+    pub name: &'a str,
 }
 
 impl Boot<'_> {
+    fn log_name(&self) -> String {
+        format!("{}.log", self.name)
+    }
+
     /// The command that makes it.
     pub fn command(&self, tools: &Tools) -> Command {
-        let mut command = Command::new(tools.tool("ukl-run"));
-        let limit = tools::patient(self.limit + BOOT);
+        let mut command = tools.ukl_run(&self.log_name());
+        let limit = tools::patient(self.limit + BOOT) * WAIT;
         command
             .arg("-m")
-            .arg(&self.machine.memory)
+            .arg(tools::roomy(&self.machine.memory))
             .args(["--cpus", &self.machine.cpus.to_string()])
             .args(["--timeout", &limit.as_secs().max(1).to_string()])
             // Every line that the driver writes into the log has to get there.
-            .args(["--append", "printk.devkmsg=on"])
-            .arg("--log")
-            .arg(&self.log);
+            .args(["--append", "printk.devkmsg=on"]);
         command.args(self.place.options());
         for variable in self.env {
             command.args(["-e", variable]);
@@ -70,29 +78,76 @@ impl Boot<'_> {
         command
     }
 
-    /// Makes it. The log is returned even when the machine died. Where it died of the emulation, it
-    /// is made again.
+    /// Makes it. The log is returned even when the machine died; the caller searches it, by
+    /// [`judge`](crate::verdict::judge), or lets the [`harness`](crate::harness) do so.
     pub fn run(&self, tools: &Tools) -> Result<(Output, String)> {
-        for _ in 0..TRIES {
-            let done = self.run_once(tools)?;
-            if !emulation::has_failed(&self.log) {
-                return Ok(done);
-            }
-        }
-        self.run_once(tools)
-    }
-
-    fn run_once(&self, tools: &Tools) -> Result<(Output, String)> {
-        if let Some(dir) = self.log.parent() {
-            fs::create_dir_all(dir)?;
-        }
-        let _ = fs::remove_file(&self.log);
+        let log = tools.boots.log(&self.log_name());
+        let _ = fs::remove_file(&log);
         // ukl-run has a time limit of its own; this one is for ukl-run.
         let limit = tools::patient(self.limit + 2 * BOOT);
-        let output = process::run(&mut self.command(tools), limit)?;
-        let log = fs::read(&self.log).unwrap_or_default();
-        Ok((output, String::from_utf8_lossy(&log).into_owned()))
+        let mut seen = (0, Instant::now());
+        let output = process::run_while(&mut self.command(tools), limit, || {
+            let length = fs::metadata(&log).map_or(0, |meta| meta.len());
+            if length != seen.0 {
+                seen = (length, Instant::now());
+            }
+            self.silence.is_none_or(|most| seen.1.elapsed() < most)
+        })?;
+        Ok((output, boots::read(&log).unwrap_or_default()))
     }
+
+    /// Makes it, and makes it again where it died of the emulation. For boots that no test is
+    /// repeated for as a whole.
+    pub fn run_past_faults(&self, tools: &Tools) -> Result<(Output, String)> {
+        loop {
+            let (output, log) = self.run(tools)?;
+            if !kernel_log::is_emulation_fault(&log) {
+                return Ok((output, log));
+            }
+            let path = tools.boots.log(&self.log_name());
+            emulation::count(&tools.run, self.name, &path)?;
+        }
+    }
+}
+
+/// Runs an image to its end and returns its output. `log` is the name of the kernel's log, `words`
+/// are the options for `ukl-run`, the image and the program's arguments.
+pub fn run(tools: &Tools, log: &str, words: &[&OsStr], stdin: &[u8]) -> Result<Output> {
+    let input = tools.boots.dir().join(format!("{log}.stdin"));
+    fs::write(&input, stdin)?;
+    // process::run closes standard input; the shell opens it again.
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" <\"$0\""]).arg(&input);
+    let ukl_run = tools.ukl_run(log);
+    command.arg(ukl_run.get_program());
+    for (name, value) in ukl_run.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let limit = tools::patient(LIMIT) * WAIT;
+    command
+        .args(["--timeout", &limit.as_secs().to_string()])
+        .args(words);
+    let output = process::run(&mut command, tools::patient(LIMIT + BOOT))?;
+    at_its_ring(&tools.boots.log(log), words)?;
+    Ok(output)
+}
+
+/// There was a guest, and the program ran at ring 0, unless `ukl-run` was told otherwise.
+pub fn at_its_ring(log: &Path, words: &[&OsStr]) -> Result<()> {
+    let text = boots::read(log)?;
+    match words.contains(&OsStr::new("--ring3")) {
+        true => ensure!(
+            text.contains("Linux version "),
+            "{}: no boot",
+            log.display()
+        ),
+        false => ensure!(
+            kernel_log::is_at_ring_0(&text),
+            "{}: nothing ran at ring 0",
+            log.display()
+        ),
+    }
+    Ok(())
 }
 
 /// Boots an image of one program.
@@ -102,21 +157,18 @@ pub fn run_alone(tools: &Tools, program: &Program, place: Place) -> Result<Run> 
     let mut env = d.env.clone();
     env.extend(place.environment());
     env.push(format!("UKL_HELPERS={GUEST_HELPERS}"));
-    let log = tools
-        .out
-        .join("logs")
-        .join(format!("{}-{}.log", place.name(), program.name));
     let boot = Boot {
         image: &image,
         place,
         machine: &d.machine,
         limit: d.timeout,
+        silence: None,
         options: &d.run_args,
         env: &env,
         args: &d.args,
-        log,
+        name: &format!("{}-{}", place.name(), program.name),
     };
-    let (output, log) = boot.run(tools)?;
+    let (output, log) = boot.run_past_faults(tools)?;
     let mut trouble = None;
     let end = match output.end {
         // ukl-run says how the program was killed as a shell does.

@@ -1,10 +1,6 @@
-//! What the tests that boot have in common: names, a second try after a fault of the emulation,
-//! and arguments of mixed types.
+//! What the tests that boot have in common: names, the scan of the kernels' logs, and a second try
+//! after a fault of the emulation.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,14 +10,23 @@ use libtest_mimic::Failed;
 use libtest_mimic::Trial;
 
 use crate::emulation;
-use crate::project::EmulationsFault;
 use crate::tools::Tools;
+use crate::turns;
 
 /// A test.
 pub type Test = fn(&Tools) -> Result<()>;
 
 /// Runs the tests that the command line asks for. `suite` goes in front of their names.
 pub fn run(suite: &str, tests: &[(&str, Test)]) -> ExitCode {
+    let tests = tests.iter().map(|&(name, test)| (name.to_owned(), test));
+    run_all(suite, tests)
+}
+
+/// The same for tests that are made at run time, and for functions that capture something.
+pub fn run_all<T>(suite: &str, tests: impl IntoIterator<Item = (String, T)>) -> ExitCode
+where
+    T: Fn(&Tools) -> Result<()> + Send + 'static,
+{
     let arguments = Arguments::from_args();
     let tools = match Tools::find() {
         Ok(tools) => Arc::new(tools),
@@ -31,41 +36,38 @@ pub fn run(suite: &str, tests: &[(&str, Test)]) -> ExitCode {
         }
     };
     let trials = tests
-        .iter()
-        .map(|&(name, test)| {
+        .into_iter()
+        .map(|(name, test)| {
             let tools = tools.clone();
-            Trial::test(format!("{suite}/{name}"), move || {
-                for _ in 0..2 {
-                    match test(&tools) {
-                        Err(error) if error.is::<EmulationsFault>() => continue,
-                        result => return result.map_err(failed),
-                    }
-                }
-                test(&tools).map_err(failed)
+            let name = format!("{suite}/{name}");
+            Trial::test(name.clone(), move || {
+                let _turn = turns::take(&tools.run);
+                judged(&tools, &name, &test).map_err(|error| Failed::from(format!("{error:#}")))
             })
         })
         .collect();
-    emulation::conclude(&libtest_mimic::run(&arguments, trials))
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn failed(error: anyhow::Error) -> Failed {
-    Failed::from(format!("{error:#}"))
-}
-
-/// Arguments of mixed types.
-pub fn words<'a>(list: &'a [&'a dyn AsRef<OsStr>]) -> Vec<&'a OsStr> {
-    list.iter().map(|word| (*word).as_ref()).collect()
-}
-
-/// An empty directory for this test.
-pub fn scratch(tools: &Tools, name: &str) -> Result<PathBuf> {
-    let dir = tools.out.join("scratch").join(name);
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir)?;
-    Ok(dir)
-}
-
-/// The word for `-v` that shows a directory to the guest as `/data`.
-pub fn volume(dir: &Path) -> String {
-    format!("{}:/data", dir.display())
+/// Runs a test and scans the logs of its boots. If one of them died of the emulation, all that the
+/// test found is void, and it is made again.
+fn judged(tools: &Tools, name: &str, test: impl Fn(&Tools) -> Result<()>) -> Result<()> {
+    loop {
+        let tools = tools.for_test(name)?;
+        let result = test(&tools);
+        if let Some(log) = tools.boots.emulation_fault()? {
+            emulation::count(&tools.run, name, &log)?;
+            continue;
+        }
+        // A complaint of the kernel says more than what a test makes of it.
+        let result = match (result, tools.boots.scan()) {
+            (Ok(()), scan) => scan,
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(complaint)) => Err(complaint.context(format!("{error:#}"))),
+        };
+        if result.is_err() {
+            tools.boots.keep(&tools.run.join("failed"));
+        }
+        return result;
+    }
 }

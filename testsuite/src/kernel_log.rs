@@ -1,14 +1,16 @@
-//! What a healthy kernel never says.
+//! What a healthy kernel never says. The tests of `ukl-run` have this file, too.
 
 /// Texts that mean a broken kernel, wherever they stand in a line.
 const SICK: &[&str] = &[
     "BUG:",
     "Oops",
     "WARNING:",
+    "Call Trace:",
     "general protection",
     "double fault",
     "detected stall",
     "self-detected stall",
+    "kthread starved",
     "soft lockup",
     "hard LOCKUP",
     "scheduling while atomic",
@@ -21,24 +23,43 @@ const SICK: &[&str] = &[
     "Bad rss-counter",
     "blocked for more than",
     "corrupted",
+    "corruption",
     "unchecked MSR access",
     "stack guard page was hit",
     "PANIC:",
+    "UBSAN:",
+    "ODEBUG:",
+    "non-static key",
+    "turning off the locking correctness validator",
     "[#1]",
 ];
 
+/// A kernel that runs out of memory, as some tests have it do, reports what asked for more, with a
+/// call trace a few lines below.
+const MEMORY: &[&str] = &["invoked oom-killer:", "page allocation failure:"];
+
+/// How far below at most: other processors may log meanwhile.
+const BELOW: usize = 20;
+
 /// The first line that a healthy kernel would not have written.
 pub fn first_complaint<'a>(log: &'a str, also: &[String]) -> Option<&'a str> {
-    log.lines().find(|line| {
-        // The report of a fault in an ordinary program, which a test may well provoke:
-        // `traps: NAME[PID] general protection fault ip:... sp:... error:0 in ...`.
+    let mut excused = 0..0;
+    log.lines().enumerate().find_map(|(number, line)| {
         let text = message(line);
-        if text.starts_with("traps: ") && text.contains(" ip:") {
-            return also.iter().any(|bad| line.contains(bad.as_str()));
+        if MEMORY.iter().any(|report| text.contains(report)) {
+            excused = number..number + BELOW;
         }
-        SICK.iter().any(|bad| line.contains(bad))
-            || also.iter().any(|bad| line.contains(bad.as_str()))
+        let is_reported = text == "Call Trace:" && excused.contains(&number);
+        let is_excused = is_of_a_program(text) || is_reported;
+        let is_sick = !is_excused && SICK.iter().any(|bad| line.contains(bad));
+        (is_sick || also.iter().any(|bad| line.contains(bad.as_str()))).then_some(line)
     })
+}
+
+/// The report of a fault in an ordinary program, which a test may well provoke:
+/// `traps: NAME[PID] general protection fault ip:... sp:... error:0 in ...`.
+fn is_of_a_program(text: &str) -> bool {
+    text.starts_with("traps: ") && text.contains(" ip:")
 }
 
 /// Whether this is the log of a machine whose program runs at ring 0. Who asks for that is taken by
@@ -54,7 +75,7 @@ pub fn is_at_ring_0(log: &str) -> bool {
 /// translated from a byte that another CPU is changing; unpatched kernels die of it as well, and
 /// one emulated by a single thread never does. On real processors such an end would be a bug of
 /// ours, and so would a breakpoint anywhere but in the kernel's own text.
-pub fn is_emulations_fault(log: &str) -> bool {
+pub fn is_emulation_fault(log: &str) -> bool {
     is_stale_breakpoint(log) && is_emulated()
 }
 
@@ -149,6 +170,35 @@ mod tests {
         assert!(first_complaint(kernel, &[]).is_some());
         assert!(first_complaint("[ 1.0] WARNING: CPU: 0 PID: 1 at x.c:1\r\n", &[]).is_some());
         assert!(first_complaint("[ 1.0] all is well\n", &["is well".into()]).is_some());
+    }
+
+    #[test]
+    fn lack_of_memory_is_reported_with_a_call_trace() {
+        let report =
+            "[ 5.0] x invoked oom-killer: gfp_mask=0x140cca, order=0\n[ 5.0] CPU: 1 PID: 70\n";
+        let trace = "[ 5.0] Call Trace:\r\n";
+        assert_eq!(first_complaint(&[report, trace].concat(), &[]), None);
+        assert!(first_complaint(trace, &[]).is_some());
+        let later = [report, &"[ 6.0] x\n".repeat(BELOW), trace].concat();
+        assert!(first_complaint(&later, &[]).is_some());
+        let sick = [report, "[ 5.0] BUG: x\n"].concat();
+        assert!(first_complaint(&sick, &[]).is_some());
+    }
+
+    #[test]
+    fn stalls_and_lockups_are_complaints() {
+        for line in [
+            "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+            "rcu: INFO: rcu_sched self-detected stall on CPU",
+            "rcu: rcu_preempt kthread starved for 5250 jiffies! g1",
+            "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [x:70]",
+            "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1",
+            "INFO: task x:70 blocked for more than 120 seconds.",
+            "INFO: trying to register non-static key.",
+            " Call Trace:",
+        ] {
+            assert!(first_complaint(line, &[]).is_some(), "{line}");
+        }
     }
 
     fn stopped_at(rip: &str) -> String {

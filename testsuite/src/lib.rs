@@ -52,18 +52,22 @@
 //! - `UKL_STRESS_SECONDS`: how long `tests/stress.rs` goes on, 90 if not set.
 
 pub mod batch;
+pub mod boots;
 pub mod compile;
 pub mod debugger;
 pub mod directives;
+pub mod dirs;
 pub mod emulation;
 pub mod guest;
 pub mod harness;
 pub mod http;
 pub mod kernel_log;
-pub mod monitor;
 pub mod process;
 pub mod project;
-pub mod recorder;
+pub mod qmp;
+pub mod redis;
+pub mod server;
 pub mod skip;
 pub mod tools;
+pub mod turns;
 pub mod verdict;

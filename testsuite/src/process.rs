@@ -1,5 +1,12 @@
 //! Running a command under a time limit, its output kept.
+//!
+//! A limit is what a command may take on a machine that does nothing else. On a busy one it takes
+//! longer through no fault of its own, so a limit is compared with the processor time that the
+//! command has got: `limit` for each processor of the machine. One that waits for something gets no
+//! processor time, so there is a limit in time as well, which is [`WAIT`] times as long.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -15,6 +22,12 @@ use anyhow::Result;
 use anyhow::bail;
 
 use crate::directives::End;
+
+/// How many times its limit a command may last if it gets too little processor time to reach it.
+pub const WAIT: u32 = 5;
+
+/// The unit of times in /proc, by proc(5) `sysconf(_SC_CLK_TCK)`, which is 100 on x86.
+const TICK: Duration = Duration::from_millis(10);
 
 /// What came of a command.
 #[derive(Debug, Clone)]
@@ -36,9 +49,19 @@ pub fn end_of(status: ExitStatus) -> End {
     }
 }
 
-/// Runs a command to its end, or for so long. It has a process group of its own, which dies with
-/// it.
+/// Runs a command to its end, or until its limit (see above). It has a process group of its own,
+/// which dies with it.
 pub fn run(command: &mut Command, limit: Duration) -> Result<Output> {
+    run_while(command, limit, || true)
+}
+
+/// The same for a command that is stopped as soon as `goes_on` says no. That is asked every other
+/// second.
+pub fn run_while(
+    command: &mut Command,
+    limit: Duration,
+    mut goes_on: impl FnMut() -> bool,
+) -> Result<Output> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -48,12 +71,12 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Output> {
         .with_context(|| format!("cannot start {:?}", command.get_program()))?;
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
-    let deadline = Instant::now() + limit;
+    let mut patience = Patience::new(child.id(), limit);
     let end = loop {
         if let Some(status) = child.try_wait()? {
             break Some(end_of(status));
         }
-        if Instant::now() >= deadline {
+        if patience.is_over(&mut goes_on) {
             break None;
         }
         thread::sleep(Duration::from_millis(5));
@@ -66,6 +89,76 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Output> {
         stdout: stdout.join().unwrap_or_default(),
         stderr: stderr.join().unwrap_or_default(),
     })
+}
+
+/// How much longer a process group may go on.
+#[derive(Debug)]
+pub struct Patience {
+    group: u32,
+    limit: Duration,
+    begin: Instant,
+    /// The processor time that it had got before.
+    used: Duration,
+    /// Counting takes time, too: when to do so next.
+    next: Instant,
+}
+
+impl Patience {
+    /// For a group that has just been made.
+    pub fn new(group: u32, limit: Duration) -> Self {
+        let begin = Instant::now();
+        Patience {
+            group,
+            limit,
+            begin,
+            used: Duration::ZERO,
+            next: begin,
+        }
+    }
+
+    /// For the same group, from now on.
+    pub fn again(&self, limit: Duration) -> Self {
+        Patience {
+            used: processor_time(self.group),
+            ..Patience::new(self.group, limit)
+        }
+    }
+
+    /// Whether the group has used up its limit, or `goes_on` says no.
+    pub fn is_over(&mut self, goes_on: impl FnOnce() -> bool) -> bool {
+        let now = Instant::now();
+        if now < self.next {
+            return false;
+        }
+        self.next = now + Duration::from_secs(2).min(self.limit / 4);
+        let processors = thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        now - self.begin >= self.limit * WAIT
+            || processor_time(self.group) >= self.used + self.limit * processors
+            || !goes_on()
+    }
+}
+
+/// The processor time that the processes of a group and their dead children have got.
+fn processor_time(group: u32) -> Duration {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ticks = processes.filter_map(|entry| {
+        let name = entry.file_name();
+        name.to_str()?.parse::<u32>().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        ticks_of(&stat, group)
+    });
+    TICK * ticks.sum()
+}
+
+/// From a line of /proc/PID/stat: utime, stime, cutime and cstime, if the process is of the group.
+fn ticks_of(stat: &str, group: u32) -> Option<u32> {
+    // The name, in parentheses, may have anything in it. Behind it: state, ppid, pgrp.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    if fields.get(2)?.parse() != Ok(group) {
+        return None;
+    }
+    let times = fields.get(11..15)?.iter();
+    times.map(|time| time.parse::<u32>().ok()).sum()
 }
 
 /// Runs a command that has to succeed, and returns its standard output.
@@ -105,4 +198,39 @@ fn drain(stream: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u
         }
         all
     })
+}
+
+/// Arguments of mixed types.
+pub fn words<'a>(list: &'a [&'a dyn AsRef<OsStr>]) -> Vec<&'a OsStr> {
+    list.iter().map(|word| (*word).as_ref()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_times_of_a_group() {
+        let stat = "7 (a) b) S 1 42 42 0 -1 4194560 9 8 7 6 100 20 3 4 20 0 1 0 5\n";
+        assert_eq!(ticks_of(stat, 42), Some(127));
+        assert_eq!(ticks_of(stat, 7), None);
+    }
+
+    #[test]
+    fn what_spins_is_stopped_for_its_processor_time_and_what_waits_for_the_time() {
+        let limit = Duration::from_millis(400);
+        for script in ["while :; do :; done", "sleep 1000"] {
+            let output = run(Command::new("sh").args(["-c", script]), limit).unwrap();
+            assert_eq!(output.end, None, "{script}");
+        }
+        let output = run(Command::new("sh").args(["-c", "sleep 0.6; exit 3"]), limit).unwrap();
+        assert_eq!(output.end, Some(End::Exit(3)));
+    }
+
+    #[test]
+    fn what_does_not_go_on_is_stopped() {
+        let limit = Duration::from_secs(1000);
+        let output = run_while(Command::new("sleep").arg("1000"), limit, || false).unwrap();
+        assert_eq!(output.end, None);
+    }
 }

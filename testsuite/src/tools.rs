@@ -3,18 +3,26 @@
 use std::env;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use anyhow::bail;
 
+use crate::boots::Boots;
+
 /// The tools under test, and where test output goes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Tools {
     /// The directory of `ukl-cc` and the others.
     pub bin: PathBuf,
     /// Built programs, images and logs.
     pub out: PathBuf,
+    /// What the processes of one run of the tests share: `UKL_TEST_RUN`, or a directory of this
+    /// process.
+    pub run: PathBuf,
+    /// The `ukl-run` of this test.
+    pub boots: Boots,
 }
 
 impl Tools {
@@ -36,13 +44,47 @@ impl Tools {
         let target = env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| workspace().join("target"), |dir| workspace().join(dir));
         let out = target.join("testsuite");
-        std::fs::create_dir_all(&out)?;
-        Ok(Tools { bin, out })
+        let program = env::current_exe()?;
+        let name = program.file_stem().unwrap_or_default().to_string_lossy();
+        let run = match env::var_os("UKL_TEST_RUN") {
+            Some(dir) => workspace().join(dir),
+            None => {
+                let own = out.join("run").join(&*name);
+                let _ = std::fs::remove_dir_all(&own);
+                own
+            }
+        };
+        std::fs::create_dir_all(&run)?;
+        let boots = Boots::new(&out, &bin.join("ukl-run"), &name)?;
+        Ok(Tools {
+            bin,
+            out,
+            run,
+            boots,
+        })
     }
 
-    /// One of the tools.
+    /// The same tools, for the boots of one test.
+    pub fn for_test(&self, test: &str) -> Result<Tools> {
+        Ok(Tools {
+            bin: self.bin.clone(),
+            out: self.out.clone(),
+            run: self.run.clone(),
+            boots: Boots::new(&self.out, &self.bin.join("ukl-run"), test)?,
+        })
+    }
+
+    /// One of the tools. `ukl-run` is the one that keeps the logs of this test's boots.
     pub fn tool(&self, name: &str) -> PathBuf {
-        self.bin.join(name)
+        match name {
+            "ukl-run" => self.boots.dir().join(name),
+            _ => self.bin.join(name),
+        }
+    }
+
+    /// A boot, whose log is to have this name.
+    pub fn ukl_run(&self, log: &str) -> Command {
+        self.boots.command(log)
     }
 
     /// Files whose change means that everything has to be linked again.
@@ -84,7 +126,7 @@ pub fn cpus() -> u32 {
     cpus.and_then(|cpus| cpus.parse().ok()).unwrap_or(2)
 }
 
-/// A time limit, stretched on slow machines.
+/// A time limit, stretched for slow machines and slow kernels.
 pub fn patient(limit: Duration) -> Duration {
     let factor = env::var("UKL_TEST_PATIENCE")
         .ok()
@@ -92,4 +134,17 @@ pub fn patient(limit: Duration) -> Duration {
         .filter(|factor| factor.is_finite() && *factor > 0.0)
         .unwrap_or(1.0);
     limit.mul_f64(factor)
+}
+
+/// The memory of a guest, with `UKL_TEST_MEMORY` more MiB: kernels that check themselves need it.
+pub fn roomy(memory: &str) -> String {
+    let more: u64 = env::var("UKL_TEST_MEMORY")
+        .ok()
+        .and_then(|more| more.parse().ok())
+        .unwrap_or(0);
+    let size = |suffix| memory.strip_suffix(suffix)?.parse::<u64>().ok();
+    match size('M').or(size('G').map(|size| size * 1024)) {
+        Some(size) if more > 0 => format!("{}M", size + more),
+        _ => memory.to_owned(),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::Condvar;
@@ -16,9 +17,9 @@ use testsuite::compile::Program;
 use testsuite::directives::Machine;
 use testsuite::directives::Mode;
 use testsuite::directives::Place;
-use testsuite::emulation;
 use testsuite::guest;
 use testsuite::tools::Tools;
+use testsuite::turns;
 use testsuite::verdict::Run;
 use testsuite::verdict::judge;
 
@@ -35,7 +36,7 @@ struct Shared {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     match trials(&arguments) {
-        Ok(trials) => emulation::conclude(&libtest_mimic::run(&arguments, trials)),
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
         Err(error) => {
             eprintln!("battery: error: {error:#}");
             ExitCode::FAILURE
@@ -75,12 +76,21 @@ fn trials(arguments: &Arguments) -> anyhow::Result<Vec<Trial>> {
             let (program, tools, shared) = (program.clone(), tools.clone(), shared.clone());
             trials.push(Trial::test(name(place, &program), move || {
                 let run = match (place, alone) {
-                    (Place::Host, _) => guest::run_on_host(&tools, &program),
-                    (_, true) => guest::run_alone(&tools, &program, place),
                     (_, false) => Ok(shared.wait(place, &program.name)),
+                    (Place::Host, true) => {
+                        let _turn = turns::take(&tools.run);
+                        guest::run_on_host(&tools, &program)
+                    }
+                    (_, true) => {
+                        let _turn = turns::take(&tools.run);
+                        guest::run_alone(&tools, &program, place)
+                    }
                 };
                 let run = run.map_err(|error| Failed::from(format!("{error:#}")))?;
-                judge(&program.directives, &run).map_err(Failed::from)
+                judge(&program.directives, &run).map_err(|what| {
+                    keep(&tools, &name(place, &program), &run);
+                    Failed::from(what)
+                })
             }));
         }
     }
@@ -105,6 +115,7 @@ fn trials(arguments: &Arguments) -> anyhow::Result<Vec<Trial>> {
                 let Some((place, machine, programs)) = next else {
                     break;
                 };
+                let _turn = turns::take(&tools.run);
                 let programs: Vec<&Program> = programs.iter().map(AsRef::as_ref).collect();
                 let results = batch::run(&tools, place, &machine, &programs);
                 shared.add(place, results);
@@ -112,6 +123,13 @@ fn trials(arguments: &Arguments) -> anyhow::Result<Vec<Trial>> {
         });
     }
     Ok(trials)
+}
+
+/// Keeps the kernel's log of a run that failed.
+fn keep(tools: &Tools, name: &str, run: &Run) {
+    let dir = tools.run.join("failed");
+    let _ = fs::create_dir_all(&dir);
+    let _ = fs::write(dir.join(name.replace('/', "-") + ".log"), &run.log);
 }
 
 fn name(place: Place, program: &Program) -> String {

@@ -4,7 +4,6 @@
 use std::fs;
 use std::process::Command;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -13,51 +12,32 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
-use libtest_mimic::Arguments;
-use libtest_mimic::Failed;
-use libtest_mimic::Trial;
 use testsuite::compile;
 use testsuite::directives::End;
 use testsuite::directives::Place;
-use testsuite::emulation;
-use testsuite::monitor::Monitor;
+use testsuite::harness;
 use testsuite::process;
 use testsuite::process::Output;
+use testsuite::process::WAIT;
+use testsuite::qmp::Qmp;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-type Test = fn(&Tools) -> Result<()>;
-
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let tools = match Tools::find() {
-        Ok(tools) => Arc::new(tools),
-        Err(error) => {
-            eprintln!("boots: error: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let tests: [(&str, Test); 7] = [
-        ("boots/plain_qemu", plain_qemu),
-        ("boots/machines", machines),
-        ("boots/little_memory", little_memory),
-        ("boots/rings", rings),
-        ("boots/smep_and_smap", smep_and_smap),
-        ("boots/dead_kernel", dead_kernel),
-        ("boots/time_limit", time_limit),
-    ];
-    let trials = tests
-        .into_iter()
-        .map(|(name, test)| {
-            let tools = tools.clone();
-            Trial::test(name, move || {
-                test(&tools).map_err(|error| Failed::from(format!("{error:#}")))
-            })
-        })
-        .collect();
-    emulation::conclude(&libtest_mimic::run(&arguments, trials))
+    harness::run(
+        "boots",
+        &[
+            ("plain_qemu", plain_qemu),
+            ("machines", machines),
+            ("little_memory", little_memory),
+            ("rings", rings),
+            ("smep_and_smap", smep_and_smap),
+            ("dead_kernel", dead_kernel),
+            ("time_limit", time_limit),
+        ],
+    )
 }
 
 /// Runs an image with these options, and these arguments for the program.
@@ -87,6 +67,8 @@ fn plain_qemu(tools: &Tools) -> Result<()> {
     .args(["-append", "console=ttyS0 panic=-1 -- one \"two words\""]);
     let output = process::run(&mut qemu, patient(LIMIT))?;
     let text = String::from_utf8_lossy(&output.stdout);
+    // The console is the kernel's log here.
+    fs::write(tools.boots.log("plain_qemu.log"), &output.stdout)?;
     for line in [
         "greetings from ring 0",
         "argument 1: one",
@@ -143,25 +125,23 @@ fn rings(tools: &Tools) -> Result<()> {
 fn smep_and_smap(tools: &Tools) -> Result<()> {
     const SMEP: u64 = 1 << 20;
     const SMAP: u64 = 1 << 21;
-    let socket = tools.out.join("monitor-boots");
+    let socket = tools.out.join("qmp-boots");
     let _ = fs::remove_file(&socket);
-    let listen = Monitor::options(&socket);
+    let listen = Qmp::options(&socket);
     for (options, ring) in [(&[][..], 0), (&["--ring3"][..], 3)] {
         let options: Vec<&str> = options
             .iter()
             .copied()
             .chain(listen.iter().map(String::as_str))
             .collect();
-        let mut monitor = None;
+        let mut qmp = None;
         let registers = thread::scope(|scope| {
             let guest = scope.spawn(|| run(tools, "greet", &options, &["spin"]));
-            let seen = Monitor::connect(&socket, patient(LIMIT)).and_then(|connected| {
-                let monitor = monitor.insert(connected);
-                in_program(monitor, patient(LIMIT))
-            });
+            let seen = Qmp::connect(&socket, patient(LIMIT))
+                .and_then(|connected| in_program(qmp.insert(connected), patient(LIMIT)));
             // It would spin to the end of its time.
-            if let Some(monitor) = &mut monitor {
-                let _ = monitor.execute("quit");
+            if let Some(qmp) = &mut qmp {
+                let _ = qmp.execute("quit");
             }
             let guest = guest.join();
             seen.with_context(|| format!("the guest: {guest:?}"))
@@ -178,10 +158,10 @@ fn smep_and_smap(tools: &Tools) -> Result<()> {
 }
 
 /// The registers at a moment when the processor is in the program, which has a word in one then.
-fn in_program(monitor: &mut Monitor, limit: Duration) -> Result<String> {
-    let deadline = Instant::now() + limit;
+fn in_program(qmp: &mut Qmp, limit: Duration) -> Result<String> {
+    let deadline = Instant::now() + limit * WAIT;
     while Instant::now() < deadline {
-        let registers = monitor.registers()?;
+        let registers = qmp.registers()?;
         let rip = register(&registers, "RIP");
         let inside = rip.is_some_and(|rip| rip < 1 << 47);
         if inside && register(&registers, "RAX") == Some(0x7370_6e6e_696e_6721) {
@@ -201,6 +181,9 @@ fn register(registers: &str, name: &str) -> Option<u64> {
 
 /// A guest that dies says so: 255, and the end of its log.
 fn dead_kernel(tools: &Tools) -> Result<()> {
+    tools
+        .boots
+        .provokes("Kernel panic - not syncing: sysrq triggered crash");
     let output = run(tools, "panic", &[], &[])?;
     ensure!(output.end == Some(End::Exit(255)), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);

@@ -22,14 +22,14 @@ use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 use testsuite::directives::End;
+use testsuite::dirs::scratch;
+use testsuite::dirs::volume;
+use testsuite::guest;
 use testsuite::harness;
-use testsuite::harness::scratch;
-use testsuite::harness::volume;
-use testsuite::harness::words;
 use testsuite::process;
+use testsuite::process::words;
 use testsuite::project;
 use testsuite::project::Project;
-use testsuite::recorder::Recorder;
 use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
@@ -69,7 +69,7 @@ fn check(command: &mut Command) -> Result<String> {
 
 /// bzip2, which has nothing but a makefile: its own sample has to come out as it should.
 fn packs(tools: &Tools, dir: &Path, log: &str) -> Result<()> {
-    let packed = project::run(
+    let packed = guest::run(
         tools,
         log,
         &words(&[&dir.join("bzip2.ukl"), &"-2c"]),
@@ -292,7 +292,7 @@ fn autoconf(tools: &Tools) -> Result<()> {
                   (sleep() { read none; }; echo left) & wait $! && echo waited\n\
                   exit 42\n";
     // `cat' is no builtin: the host's is used.
-    let output = project::run(
+    let output = guest::run(
         tools,
         "dash.log",
         &words(&[&"--host-tools", &dir.join("src/dash.ukl"), &"-s"]),
@@ -338,12 +338,11 @@ fn cmake(tools: &Tools) -> Result<()> {
         dir.join("x.c"),
         "int ring(void);\nint main(void) { return ring(); }\n",
     )?;
-    let recorder = Recorder::new(tools, "cmake")?;
     for step in [
         &format!(
             "cmake -B out -DCMAKE_TOOLCHAIN_FILE={} -DUKL_RUN={}/ukl-run -DCMAKE_INSTALL_PREFIX={}",
             share("toolchain.cmake"),
-            recorder.dir().display(),
+            tools.boots.dir().display(),
             dir.join("to").display()
         ),
         "cmake --build out",
@@ -351,7 +350,10 @@ fn cmake(tools: &Tools) -> Result<()> {
     ] {
         check(&mut project::command(tools, &dir, step)?)?;
     }
-    ensure!(recorder.boots()? == 0, "something was tried in a guest");
+    ensure!(
+        tools.boots.count_at_ring_0()? == 0,
+        "something was tried in a guest"
+    );
     let images = check(Command::new("find").arg(&dir).args(["-name", "*.ukl"]))?;
     let image = dir.join("out/x.ukl");
     ensure!(images.trim_end() == image.display().to_string(), "{images}");
@@ -361,7 +363,7 @@ fn cmake(tools: &Tools) -> Result<()> {
         "ctest --output-on-failure",
     )?)?;
     ensure!(report.contains("0 tests failed out of 1"), "{report}");
-    let boots = recorder.boots()?;
+    let boots = tools.boots.count_at_ring_0()?;
     ensure!(boots == 1, "{boots} boots");
     Ok(())
 }
@@ -388,11 +390,10 @@ fn meson(tools: &Tools) -> Result<()> {
     let wrapper = format!("ukl-run --host-tools -v {here}:{here} -w {here}/out");
     let mut test = project::command(tools, &dir, "meson test -C out --no-rebuild -t 10")?;
     test.args(["--wrapper", &wrapper]).args(TESTS);
-    let recorder = Recorder::new(tools, "meson")?;
-    let report = check(test.env("PATH", recorder.path(tools)?))?;
+    let report = check(test.env("PATH", project::path(tools)?))?;
     let passed = number(&report, "Ok:");
     ensure!(passed == Some(TESTS.len() as u32), "{report}");
-    let boots = recorder.boots()?;
+    let boots = tools.boots.count_at_ring_0()?;
     ensure!(boots == TESTS.len(), "{boots} boots");
     Ok(())
 }
@@ -426,10 +427,9 @@ fn meson_cross(tools: &Tools) -> Result<()> {
         &dir,
         "meson test -C out --no-rebuild -v --wrapper ukl-run",
     )?;
-    let recorder = Recorder::new(tools, "meson-cross")?;
-    let report = check(test.env("PATH", recorder.path(tools)?))?;
+    let report = check(test.env("PATH", project::path(tools)?))?;
     ensure!(report.contains("generated"), "{report}");
-    let boots = recorder.boots()?;
+    let boots = tools.boots.count_at_ring_0()?;
     ensure!(boots == 1, "{boots} boots");
     Ok(())
 }
@@ -438,14 +438,13 @@ fn meson_cross(tools: &Tools) -> Result<()> {
 fn cargo(tools: &Tools) -> Result<()> {
     let dir = project::crate_source(tools, "semver", "semver", "1.0.26")?;
     let mut test = cargo_command(tools, &dir, &["test", "--locked"])?;
-    let recorder = Recorder::new(tools, "cargo")?;
-    test.env("PATH", recorder.path(tools)?);
+    test.env("PATH", project::path(tools)?);
     let report = check(&mut test)?;
     let good = report.matches("test result: ok. ").count();
     ensure!(good == 6, "{report}");
     ensure!(report.contains("20 passed"), "{report}");
     // Five programs of tests, and four examples of the documentation.
-    let boots = recorder.boots()?;
+    let boots = tools.boots.count_at_ring_0()?;
     ensure!(boots == 9, "{boots} boots");
     Ok(())
 }
@@ -471,7 +470,7 @@ fn cargo_install(tools: &Tools) -> Result<()> {
     let volume = volume(&root);
     all.extend([OsStr::new(&volume), program.as_os_str()]);
     all.extend(args.iter().map(OsStr::new));
-    let guest = project::run(tools, "hexyl.log", &all, b"")?;
+    let guest = guest::run(tools, "hexyl.log", &all, b"")?;
     ensure!(
         guest.end == Some(End::Exit(0)) && guest.stdout == host.as_bytes(),
         "{guest:?}\n{host}"
@@ -544,7 +543,7 @@ fn cargo_cc(tools: &Tools) -> Result<()> {
             .env("CCACHE_DIR", dir.join("ccache"));
         check(&mut build)?;
         let image = dir.join("target/debug/with-c.ukl");
-        let guest = project::run(
+        let guest = guest::run(
             tools,
             &format!("cargo-cc-{name}.log"),
             &words(&[&image]),
@@ -628,10 +627,9 @@ fn bazel(tools: &Tools) -> Result<()> {
         ))
         .args(options)
         .arg("//:cctest");
-    let recorder = Recorder::new(tools, "bazel")?;
-    bazel.env("PATH", recorder.path(tools)?).arg(format!(
+    bazel.env("PATH", project::path(tools)?).arg(format!(
         "--sandbox_writable_path={}",
-        recorder.dir().display()
+        tools.boots.dir().display()
     ));
     let output = process::run(&mut bazel, patient(Duration::from_secs(600)))?;
     let report = [output.stdout, output.stderr].concat();
@@ -647,7 +645,7 @@ fn bazel(tools: &Tools) -> Result<()> {
     );
     let log = fs::read_to_string(dir.join("bazel-testlogs/cctest/test.log"))?;
     ensure!(log.contains("Ran 84 tests."), "{log}");
-    let boots = recorder.boots()?;
+    let boots = tools.boots.count_at_ring_0()?;
     ensure!(boots == 1, "{boots} boots");
     Ok(())
 }

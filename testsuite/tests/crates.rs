@@ -20,16 +20,17 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use testsuite::directives::End;
+use testsuite::dirs::scratch;
+use testsuite::dirs::volume;
+use testsuite::guest;
 use testsuite::harness;
-use testsuite::harness::scratch;
-use testsuite::harness::volume;
-use testsuite::harness::words;
 use testsuite::http;
 use testsuite::process;
 use testsuite::process::Output;
+use testsuite::process::words;
 use testsuite::project;
-use testsuite::project::Server;
 use testsuite::project::TELL;
+use testsuite::server::Server;
 use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
@@ -151,7 +152,7 @@ fn same_everywhere(
         all.extend((ring == "3").then_some(ring3));
         all.push(program.as_os_str());
         all.extend(args);
-        let guest = project::run(tools, &format!("{name}-ring{ring}.log"), &all, b"")?;
+        let guest = guest::run(tools, &format!("{name}-ring{ring}.log"), &all, b"")?;
         ensure!(
             guest.end == host.end && guest.stdout == host.stdout,
             "at ring {ring}: {:?} instead of {:?}\n{}{}\ninstead of\n{}",
@@ -351,7 +352,7 @@ fn sqlite(tools: &Tools) -> Result<()> {
     let volume = volume(&dir);
     let options: [&dyn AsRef<OsStr>; 5] =
         [&"-v", &volume, &program, &"/data/guest.db", &"truncate"];
-    let guest = project::run(tools, "sqlite-volume.log", &words(&options), b"")?;
+    let guest = guest::run(tools, "sqlite-volume.log", &words(&options), b"")?;
     ensure!(guest.stdout == host.stdout, "{guest:?}");
     ensure!(fs::read(dir.join("guest.db"))?.starts_with(b"SQLite format 3\0"));
     Ok(())
@@ -360,7 +361,7 @@ fn sqlite(tools: &Tools) -> Result<()> {
 fn rayon(tools: &Tools) -> Result<()> {
     let program = build(tools, "parallel")?;
     let options: [&dyn AsRef<OsStr>; 3] = [&"--cpus", &"3", &program];
-    let output = project::run(tools, "rayon.log", &words(&options), b"")?;
+    let output = guest::run(tools, "rayon.log", &words(&options), b"")?;
     let said = String::from_utf8_lossy(&output.stdout);
     let host = on_host(&program, &[])?;
     let wanted = String::from_utf8_lossy(&host.stdout);

@@ -11,7 +11,6 @@ use testsuite::harness;
 use testsuite::process;
 use testsuite::project;
 use testsuite::project::Project;
-use testsuite::recorder::Recorder;
 use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
@@ -55,12 +54,11 @@ const RACES: &str = "DBTest.HiddenValuesAreRemoved";
 
 /// All of leveldb's own tests, which ctest runs in guests, as the toolchain file has it.
 fn leveldb(tools: &Tools) -> Result<()> {
-    let recorder = Recorder::new(tools, "leveldb")?;
     let configure = format!(
         "cmake -B out -DCMAKE_TOOLCHAIN_FILE={} -DCMAKE_BUILD_TYPE=Release \
          -DUKL_RUN={}/ukl-run -DUKL_RUN_FLAGS=-m;1G;-e;GTEST_FILTER=-{RACES} -DCMAKE_EXE_LINKER_FLAGS=-L{}/out/src",
         toolchain(),
-        recorder.dir().display(),
+        tools.boots.dir().display(),
         benchmark(tools)?.display()
     );
     let dir = Project {
@@ -81,7 +79,7 @@ fn leveldb(tools: &Tools) -> Result<()> {
     let report = String::from_utf8_lossy(&report);
     let all = format!("0 tests failed out of {TESTS}");
     ensure!(report.contains(&all), "{report}");
-    let boots = recorder.boots()?;
+    let boots = tools.boots.count_at_ring_0()?;
     ensure!(boots == TESTS, "{boots} boots");
     Ok(())
 }

@@ -3,73 +3,41 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::BufRead as _;
-use std::io::BufReader;
-use std::io::Read as _;
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Child;
 use std::process::Command;
 use std::process::ExitCode;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
-use libtest_mimic::Arguments;
-use libtest_mimic::Failed;
-use libtest_mimic::Trial;
+use testsuite::debugger;
+use testsuite::debugger::LIMIT;
 use testsuite::directives::End;
-use testsuite::emulation;
+use testsuite::guest;
+use testsuite::harness;
 use testsuite::process;
+use testsuite::process::words;
 use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
 
-/// For a compiler, and for a boot with gdb looking on.
-const LIMIT: Duration = Duration::from_secs(120);
-
-/// How often a boot that died of the emulation is tried.
-const TRIES: u32 = 3;
-
-type Test = fn(&Tools) -> Result<()>;
-
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let tools = match Tools::find() {
-        Ok(tools) => Arc::new(tools),
-        Err(error) => {
-            eprintln!("debugging: error: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let tests: [(&str, Test); 10] = [
-        ("debugging/c", c),
-        ("debugging/c_from_kernel", c_from_kernel),
-        ("debugging/c_at_ring3", c_at_ring3),
-        ("debugging/exceptions", exceptions),
-        ("debugging/trampolines", trampolines),
-        ("debugging/without_dwarf", without_dwarf),
-        ("debugging/kill", kill),
-        ("debugging/rust", rust),
-        ("debugging/rust_from_kernel", rust_from_kernel),
-        ("debugging/panics", panics),
-    ];
-    let trials = tests
-        .into_iter()
-        .map(|(name, test)| {
-            let tools = tools.clone();
-            Trial::test(name, move || {
-                test(&tools).map_err(|error| Failed::from(format!("{error:#}")))
-            })
-        })
-        .collect();
-    emulation::conclude(&libtest_mimic::run(&arguments, trials))
+    harness::run(
+        "debugging",
+        &[
+            ("c", c),
+            ("c_from_kernel", c_from_kernel),
+            ("c_at_ring3", c_at_ring3),
+            ("exceptions", exceptions),
+            ("trampolines", trampolines),
+            ("without_dwarf", without_dwarf),
+            ("kill", kill),
+            ("rust", rust),
+            ("rust_from_kernel", rust_from_kernel),
+            ("panics", panics),
+        ],
+    )
 }
 
 /// Breakpoints by function and by line, arguments, locals, the frames above, and what a function
@@ -318,17 +286,9 @@ fn panics(tools: &Tools) -> Result<()> {
     let place = format!("traced.rs:{}:", mark("traced.rs", "panic"));
     for (name, flags) in [("rust", ""), ("rust-debug", "--ukl-debug")] {
         let program = compile_rust(tools, name, flags)?;
-        let log = log(tools, &format!("panics-{name}"))?;
-        let mut tries = 0;
-        let output = loop {
-            let mut command = ukl_run(tools, &log);
-            command.args(["-e", "RUST_BACKTRACE=1"]).arg(&program);
-            let output = process::run(command.arg("7"), patient(LIMIT))?;
-            tries += 1;
-            if tries == TRIES || !emulation::has_failed(&log) {
-                break output;
-            }
-        };
+        let options: [&dyn AsRef<OsStr>; 4] = [&"-e", &"RUST_BACKTRACE=1", &program, &"7"];
+        let log = format!("panics-{name}.log");
+        let output = guest::run(tools, &log, &words(&options), b"")?;
         ensure!(output.end == Some(End::Exit(101)), "{name}: {output:?}");
         let text = String::from_utf8_lossy(&output.stderr);
         expect(&text, &["panicked at ", "stack backtrace:", "traced::main"])?;
@@ -356,12 +316,12 @@ fn from_kernel(report: &str) -> Vec<String> {
     .to_vec()
 }
 
-/// gdb's look at one run of a program.
+/// gdb attached to one run of a program.
 struct Session<'a> {
     program: &'a Path,
     name: &'a str,
     options: &'a [&'a str],
-    /// What it ends with.
+    /// What ukl-run ends with.
     status: i32,
 }
 
@@ -375,95 +335,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Gives gdb these commands, lets the program go on to its end, and returns what was said.
+    /// Gives gdb these commands, lets the program go on to its end, and returns what was printed.
     fn run(&self, tools: &Tools, commands: &[impl AsRef<str>]) -> Result<String> {
-        for _ in 1..TRIES {
-            let (text, log) = self.run_once(tools, commands)?;
-            if !emulation::has_failed(&log) {
-                return text;
-            }
-        }
-        self.run_once(tools, commands)?.0
+        let mut words: Vec<&OsStr> = self.options.iter().map(OsStr::new).collect();
+        words.push(self.program.as_os_str());
+        let log = format!("{}.log", self.name);
+        let session = debugger::session(tools, &log, &words, commands, true)?;
+        // The program has not been hurt.
+        let (status, text) = (session.status, session.text);
+        let code = status.and_then(|status| status.code());
+        ensure!(code == Some(self.status), "ukl-run: {status:?}\n{text}");
+        Ok(text)
     }
-
-    fn run_once(
-        &self,
-        tools: &Tools,
-        commands: &[impl AsRef<str>],
-    ) -> Result<(Result<String>, PathBuf)> {
-        let log = log(tools, self.name)?;
-        let _ = fs::remove_file(&log);
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut command = ukl_run(tools, &log);
-        command
-            .args(self.options)
-            .arg(format!("--gdb={port}"))
-            .arg(self.program)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        let mut machine = Machine(command.spawn()?);
-        let mut said = BufReader::new(machine.0.stderr.take().context("no stderr")?);
-        let mut line = String::new();
-        said.read_line(&mut line)?;
-        let line = line
-            .trim_end()
-            .strip_prefix("ukl-run: waiting for: ")
-            .with_context(|| format!("ukl-run does not say how to attach: {line}"))?;
-
-        let mut gdb = Command::new("sh");
-        gdb.args(["-c", &format!("{line} -nx -batch \"$@\""), "gdb"]);
-        for command in commands {
-            gdb.args(["-ex", command.as_ref()]);
-        }
-        let output = process::run(&mut gdb, patient(LIMIT))?;
-        let mut text = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        said.read_to_string(&mut text)?;
-        let status = machine.0.wait()?;
-        let read = || -> Result<String> {
-            ensure!(output.end == Some(End::Exit(0)), "gdb: {output:?}");
-            // It has not been hurt.
-            ensure!(
-                status.code() == Some(self.status),
-                "ukl-run: {status}\n{text}"
-            );
-            Ok(text)
-        };
-        Ok((read(), log))
-    }
-}
-
-/// A running ukl-run, which does not outlive its test.
-struct Machine(Child);
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        if let Ok(None) = self.0.try_wait() {
-            process::kill_group(self.0.id());
-            let _ = self.0.wait();
-        }
-    }
-}
-
-fn ukl_run(tools: &Tools, log: &Path) -> Command {
-    let mut command = Command::new(tools.tool("ukl-run"));
-    command
-        .args(["-m", "512M", "--timeout"])
-        .arg(patient(LIMIT).as_secs().to_string())
-        .arg("--log")
-        .arg(log);
-    command
-}
-
-fn log(tools: &Tools, name: &str) -> Result<PathBuf> {
-    let dir = tools.out.join("logs");
-    fs::create_dir_all(&dir)?;
-    Ok(dir.join(format!("debugging-{name}.log")))
 }
 
 fn source(file: &str) -> PathBuf {

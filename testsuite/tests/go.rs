@@ -11,13 +11,13 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use testsuite::directives::End;
+use testsuite::dirs::scratch;
 use testsuite::harness;
-use testsuite::harness::scratch;
-use testsuite::harness::words;
 use testsuite::http;
 use testsuite::process;
+use testsuite::process::words;
 use testsuite::project;
-use testsuite::project::Server;
+use testsuite::server::Server;
 use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
@@ -143,19 +143,14 @@ fn state(port: u16) -> Result<Vec<u64>> {
 /// stacks that grow, faults that become panics, signals, the profiler, C and its threads, the
 /// poller, and children.
 fn go_test(tools: &Tools) -> Result<()> {
-    let log = tools.out.join("logs/go-test.log");
-    let runner = format!(
-        "ukl-run --cpus 2 -m 1G --timeout 120 -e WANT_RING=0 --log {}",
-        log.display()
-    );
+    let runner = "ukl-run --cpus 2 -m 1G --timeout 600 -e WANT_RING=0";
     let mut command = go(tools, "checks", &["test", "-count=1", "-v"])?;
     command
         .env_remove("CC")
         .env_remove("CGO_ENABLED")
         .env("GOENV", tools::workspace().join("share/go.env"))
-        .args(["-exec", &runner, "."]);
+        .args(["-exec", runner, "."]);
     let output = process::run(&mut command, patient(Duration::from_secs(400)))?;
-    project::healthy(&log)?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(
         output.end == Some(End::Exit(0)) && text.contains("--- PASS: TestRing"),

@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::Result;
 use anyhow::ensure;
 use testsuite::directives::End;
+use testsuite::dirs::scratch;
+use testsuite::guest;
 use testsuite::harness;
-use testsuite::harness::scratch;
-use testsuite::harness::words as words_of;
 use testsuite::process;
 use testsuite::process::Output;
-use testsuite::project;
+use testsuite::process::words as words_of;
 use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
@@ -67,7 +67,7 @@ fn run(tools: &Tools, log: &str, options: &[&str], program: &Path) -> Result<Out
     let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = Vec::new();
     options.iter().for_each(|option| all.push(option));
     all.push(&program);
-    project::run(
+    guest::run(
         tools,
         &format!("kernel-code-{log}.log"),
         &words_of(&all),
@@ -220,7 +220,7 @@ fn shortcuts_by_option(tools: &Tools) -> Result<()> {
         let mut words: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&ring];
         disk.iter().for_each(|option| words.push(option));
         words.extend([&program as &dyn AsRef<std::ffi::OsStr>, &"print"]);
-        let output = project::run(tools, log, &words_of(&words), b"")?;
+        let output = guest::run(tools, log, &words_of(&words), b"")?;
         ends(&output, 42)?;
         Ok::<_, anyhow::Error>(output.stdout)
     };

@@ -11,8 +11,9 @@ use std::time::Duration;
 use anyhow::Result;
 use anyhow::ensure;
 use testsuite::directives::End;
+use testsuite::dirs::scratch;
+use testsuite::guest;
 use testsuite::harness;
-use testsuite::harness::scratch;
 use testsuite::process;
 use testsuite::project;
 use testsuite::project::TELL;
@@ -175,7 +176,7 @@ fn build(command: &mut Command) -> Result<()> {
 }
 
 fn boots(tools: &Tools, name: &str, program: &Path, said: &str) -> Result<()> {
-    let output = project::run(tools, &format!("{name}.log"), &[program.as_os_str()], b"")?;
+    let output = guest::run(tools, &format!("{name}.log"), &[program.as_os_str()], b"")?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     // A panic names the thread and its number first.
     let stdout = match stdout.find("panicked") {

@@ -9,15 +9,15 @@ use std::time::Duration;
 use anyhow::Result;
 use anyhow::ensure;
 use testsuite::directives::End;
+use testsuite::dirs::scratch;
+use testsuite::dirs::volume;
+use testsuite::guest;
 use testsuite::harness;
-use testsuite::harness::scratch;
-use testsuite::harness::volume;
-use testsuite::harness::words;
 use testsuite::process;
-use testsuite::project;
+use testsuite::process::words;
 use testsuite::project::Project;
-use testsuite::project::Redis;
-use testsuite::project::Server;
+use testsuite::redis::Redis;
+use testsuite::server::Server;
 use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
@@ -136,7 +136,7 @@ fn everywhere(tools: &Tools, name: &str, cpus: &str) -> Result<String> {
     )?;
     ensure!(host.end == Some(End::Exit(42)), "{host:?}");
     for (ring, option) in [("3", "--ring3"), ("0", "--no-tty")] {
-        let guest = project::run(
+        let guest = guest::run(
             tools,
             &format!("musl-{name}-{ring}.log"),
             &words(&[

@@ -15,16 +15,17 @@ use anyhow::Result;
 use anyhow::ensure;
 use testsuite::debugger;
 use testsuite::directives::End;
+use testsuite::dirs::scratch;
+use testsuite::dirs::volume;
+use testsuite::guest;
 use testsuite::harness;
-use testsuite::harness::scratch;
-use testsuite::harness::volume;
-use testsuite::harness::words;
 use testsuite::http::get;
 use testsuite::process;
+use testsuite::process::words;
 use testsuite::project;
 use testsuite::project::Project;
-use testsuite::project::Redis;
-use testsuite::project::Server;
+use testsuite::redis::Redis;
+use testsuite::server::Server;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
 
@@ -302,7 +303,7 @@ fn gawk(tools: &Tools) -> Result<()> {
         ("bypass", b"".as_slice(), "/data/numbers"),
         ("base", b"".as_slice(), "/data/numbers"),
     ] {
-        let in_guest = project::run(
+        let in_guest = guest::run(
             tools,
             "gawk.log",
             &words(&[
@@ -327,7 +328,7 @@ fn gawk(tools: &Tools) -> Result<()> {
     // Ordinary programs of the host's file system as children of a ring-0 one.
     let program = "BEGIN { while ((\"seq 1 100 | sort -n -r | head -3\" | getline line) > 0) print line; \
                    print \"to tr\" | \"tr a-z A-Z\"; close(\"tr a-z A-Z\"); exit system(\"exit 5\") }";
-    let pipes = project::run(
+    let pipes = guest::run(
         tools,
         "gawk-pipes.log",
         &words(&[&"--host-tools", &image, &program]),
@@ -368,7 +369,7 @@ fn zstd(tools: &Tools) -> Result<()> {
         text.extend_from_slice(format!("line {} of {}\n", seed >> 20, seed % 1000).as_bytes());
     }
     fs::write(data.join("text"), &text)?;
-    let packed = project::run(
+    let packed = guest::run(
         tools,
         "zstd.log",
         &words(&[
@@ -396,7 +397,7 @@ fn zstd(tools: &Tools) -> Result<()> {
         "what the guest packed is not what comes out here"
     );
     fs::remove_file(data.join("text"))?;
-    let unpacked = project::run(
+    let unpacked = guest::run(
         tools,
         "zstd-d.log",
         &words(&[

@@ -21,11 +21,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use anyhow::Result;
-use anyhow::bail;
 use anyhow::ensure;
-use libtest_mimic::Arguments;
-use libtest_mimic::Failed;
-use libtest_mimic::Trial;
 use testsuite::batch;
 use testsuite::batch::Report;
 use testsuite::compile;
@@ -36,11 +32,10 @@ use testsuite::directives::End;
 use testsuite::directives::Machine;
 use testsuite::directives::Mode;
 use testsuite::directives::Place;
-use testsuite::emulation;
 use testsuite::guest::Boot;
-use testsuite::kernel_log;
-use testsuite::monitor::Monitor;
+use testsuite::harness;
 use testsuite::process;
+use testsuite::qmp::Qmp;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
 use testsuite::verdict::judge;
@@ -53,38 +48,22 @@ const PORT: u16 = 7;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let tools = match Tools::find() {
-        Ok(tools) => Arc::new(tools),
-        Err(error) => {
-            eprintln!("stress: error: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut trials = Vec::new();
     let base = Place::Ring0(Mode::default());
-    for place in [Place::Ring3, base, Place::BYPASS] {
-        let own = tools.clone();
-        trials.push(Trial::test(format!("{}/beside", place.name()), move || {
-            beside(&own, place).map_err(failed)
-        }));
-    }
     let everything = Place::Ring0(Mode {
         bypass: true,
         ret: true,
         shared: true,
     });
-    for place in [base, Place::BYPASS, everything] {
-        let own = tools.clone();
-        trials.push(Trial::test(format!("{}/storms", place.name()), move || {
-            storms(&own, place).map_err(failed)
-        }));
-    }
-    emulation::conclude(&libtest_mimic::run(&arguments, trials))
-}
-
-fn failed(error: anyhow::Error) -> Failed {
-    Failed::from(format!("{error:#}"))
+    let beside = [Place::Ring3, base, Place::BYPASS].map(|place| ("beside", place));
+    let storms = [base, Place::BYPASS, everything].map(|place| ("storms", place));
+    let tests = storms.into_iter().chain(beside).map(|(kind, place)| {
+        let test = move |tools: &Tools| match kind {
+            "storms" => storms_at(tools, place),
+            _ => beside_at(tools, place),
+        };
+        (format!("{}/{kind}", place.name()), test)
+    });
+    harness::run_all("stress", tests)
 }
 
 /// For how long a storm starts programs.
@@ -97,7 +76,7 @@ fn seconds() -> u64 {
 
 /// The battery again and again, several programs at a time, while NMIs come from outside and from
 /// inside, timers fire, and memory is short.
-fn storms(tools: &Tools, place: Place) -> Result<()> {
+fn storms_at(tools: &Tools, place: Place) -> Result<()> {
     let programs = Program::all()?;
     let machine = Directives::default().machine;
     let mut chosen: Vec<&Program> = Vec::new();
@@ -128,9 +107,9 @@ fn storms(tools: &Tools, place: Place) -> Result<()> {
         &chosen,
         files,
     )?;
-    let socket = tools.out.join(format!("monitor-{}", place.name()));
+    let socket = tools.out.join(format!("qmp-{}", place.name()));
     let _ = std::fs::remove_file(&socket);
-    let mut options = Monitor::options(&socket).to_vec();
+    let mut options = Qmp::options(&socket).to_vec();
     options.push("--beside".into());
     options.push(format!("{GUEST_HELPERS}/storm nmi memory timers"));
     let mut args: Vec<String> = [
@@ -153,31 +132,22 @@ fn storms(tools: &Tools, place: Place) -> Result<()> {
         place,
         machine: &machine,
         limit: Duration::from_secs(seconds() + 400),
+        silence: None,
         options: &options,
         env: &env,
         args: &args,
-        log: tools
-            .out
-            .join("logs")
-            .join(format!("{}-storms.log", place.name())),
+        name: "storms",
     };
-    // The storm waits for a line in the log, which must not be that of another run.
-    let _ = std::fs::remove_file(&boot.log);
     let over = Arc::new(AtomicBool::new(false));
     let storm = {
-        let (over, socket, log) = (over.clone(), socket.clone(), boot.log.clone());
+        let (over, socket) = (over.clone(), socket.clone());
+        let log = tools.boots.log("storms.log");
         thread::spawn(move || nmi_storm(&socket, &log, &over))
     };
     let result = boot.run(tools);
     over.store(true, Ordering::Relaxed);
     let sent = storm.join().unwrap_or(0);
     let (output, log) = result?;
-    if let Some(complaint) = kernel_log::first_complaint(&log, &[]) {
-        bail!(
-            "the kernel complained:\n{}",
-            kernel_log::excerpt(&log, complaint)
-        );
-    }
     let report = Report::read(&output.stdout);
     ensure!(
         output.end == Some(End::Exit(42)) && report.done,
@@ -239,11 +209,11 @@ fn nmi_storm(socket: &Path, log: &Path, over: &AtomicBool) -> u64 {
     while !over.load(Ordering::Relaxed) && !running() {
         thread::sleep(Duration::from_millis(50));
     }
-    let Ok(mut monitor) = Monitor::connect(socket, PATIENCE) else {
+    let Ok(mut qmp) = Qmp::connect(socket, PATIENCE) else {
         return 0;
     };
     let mut sent = 0;
-    while !over.load(Ordering::Relaxed) && monitor.execute("inject-nmi").is_ok() {
+    while !over.load(Ordering::Relaxed) && qmp.execute("inject-nmi").is_ok() {
         sent += 1;
         thread::sleep(Duration::from_micros(500));
     }
@@ -252,7 +222,7 @@ fn nmi_storm(socket: &Path, log: &Path, over: &AtomicBool) -> u64 {
 
 /// An ordinary process answers all the while that a program beside it loops, crashes and eats all
 /// memory.
-fn beside(tools: &Tools, place: Place) -> Result<()> {
+fn beside_at(tools: &Tools, place: Place) -> Result<()> {
     let echo = (
         compile::helper(tools, "echo")?,
         format!("{GUEST_HELPERS}/echo"),
@@ -274,13 +244,11 @@ fn beside(tools: &Tools, place: Place) -> Result<()> {
         place,
         machine: &machine,
         limit: Duration::from_secs(240),
+        silence: None,
         options: &options,
         env: &[format!("UKL_EXPECT_RING={}", place.ring())],
         args: &["8".into()],
-        log: tools
-            .out
-            .join("logs")
-            .join(format!("{}-beside.log", place.name())),
+        name: "beside",
     };
     let over = Arc::new(AtomicBool::new(false));
     let asker = {
@@ -291,12 +259,6 @@ fn beside(tools: &Tools, place: Place) -> Result<()> {
     over.store(true, Ordering::Relaxed);
     let asked = asker.join().unwrap_or_default();
     let (output, log) = result?;
-    if let Some(complaint) = kernel_log::first_complaint(&log, &[]) {
-        bail!(
-            "the kernel complained:\n{}",
-            kernel_log::excerpt(&log, complaint)
-        );
-    }
     ensure!(
         output.end == Some(End::Exit(42)) && output.stdout.ends_with(b"done\n"),
         "the program ended with {:?} after\n{}{}the end of the log:\n{}",

@@ -1,4 +1,4 @@
-//! QEMU's monitor: the few words of QMP that the tests speak.
+//! QMP, the protocol of QEMU's monitor: the few commands that the tests use.
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -15,11 +15,11 @@ use anyhow::bail;
 
 /// A connection to the monitor of a running machine.
 #[derive(Debug)]
-pub struct Monitor {
+pub struct Qmp {
     lines: BufReader<UnixStream>,
 }
 
-impl Monitor {
+impl Qmp {
     /// The option that makes a machine listen there.
     pub fn options(socket: &Path) -> [String; 2] {
         [
@@ -40,13 +40,13 @@ impl Monitor {
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
         };
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let mut monitor = Monitor {
+        stream.set_read_timeout(Some(patience))?;
+        let mut qmp = Qmp {
             lines: BufReader::new(stream),
         };
-        monitor.line()?;
-        monitor.execute("qmp_capabilities")?;
-        Ok(monitor)
+        qmp.line()?;
+        qmp.execute("qmp_capabilities")?;
+        Ok(qmp)
     }
 
     /// Executes a command without arguments.

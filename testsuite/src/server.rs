@@ -1,0 +1,131 @@
+//! A server in a guest.
+
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+
+use crate::directives::End;
+use crate::guest;
+use crate::process;
+use crate::process::Patience;
+use crate::process::WAIT;
+use crate::tools::Tools;
+use crate::tools::patient;
+
+/// A server answers within this time after its start.
+const START: Duration = Duration::from_secs(60);
+
+/// No server runs longer.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// A server in a guest, its port forwarded to one of this machine.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// The port on this machine.
+    pub port: u16,
+    log: PathBuf,
+    output: PathBuf,
+    patience: Patience,
+    words: Vec<OsString>,
+}
+
+impl Server {
+    /// Starts one: `log` is the name of the kernel's log, `words` are the options and the image for
+    /// `ukl-run` and the server's arguments.
+    pub fn start(tools: &Tools, log: &str, guest_port: u16, words: &[&OsStr]) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let output = tools.boots.dir().join(log).with_extension("out");
+        let file = fs::File::create(&output)?;
+        let limit = patient(LIMIT) * WAIT;
+        let child = tools
+            .ukl_run(log)
+            .args(["--timeout", &limit.as_secs().to_string()])
+            .args(["-p", &format!("{port}:{guest_port}")])
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0)
+            .spawn()?;
+        Ok(Server {
+            patience: Patience::new(child.id(), patient(START)),
+            child,
+            port,
+            log: tools.boots.log(log),
+            output,
+            words: words.iter().map(OsString::from).collect(),
+        })
+    }
+
+    /// Tries until it answers.
+    pub fn wait_for<T>(&mut self, mut answer: impl FnMut(u16) -> Result<T>) -> Result<T> {
+        loop {
+            match answer(self.port) {
+                Ok(answer) => return Ok(answer),
+                Err(error) if self.patience.is_over(|| true) => {
+                    return Err(error.context(format!("never answered:\n{}", self.said())));
+                }
+                Err(_) => thread::sleep(Duration::from_millis(200)),
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("ended with {status}:\n{}", self.said());
+            }
+        }
+    }
+
+    /// What it has printed.
+    pub fn said(&self) -> String {
+        process::tail(&fs::read(&self.output).unwrap_or_default(), 4000)
+    }
+
+    /// Waits for its own end, which has to be this one.
+    pub fn ends_with(mut self, code: i32) -> Result<()> {
+        self.patience = self.patience.again(patient(START));
+        while !self.patience.is_over(|| true) {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(
+                    process::end_of(status) == End::Exit(code),
+                    "ended with {status}:\n{}",
+                    self.said()
+                );
+                return self.was_at_its_ring();
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        bail!("did not end:\n{}", self.said());
+    }
+
+    /// Cuts the power.
+    pub fn cut(mut self) -> Result<()> {
+        self.kill();
+        self.was_at_its_ring()
+    }
+
+    fn was_at_its_ring(&self) -> Result<()> {
+        let words: Vec<&OsStr> = self.words.iter().map(OsString::as_os_str).collect();
+        guest::at_its_ring(&self.log, &words)
+    }
+
+    fn kill(&mut self) {
+        process::kill_group(self.child.id());
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
