@@ -16,7 +16,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR CARGO_BUILD_TARGET UKL_LIBDIR UKL_FLAGS UKL_
 export CARGO_TARGET_DIR := $(CURDIR)/target
 cargo := cargo
 
-.PHONY: all deps test-deps tools init kernel layout shortcuts run test bench-tools bench-syscalls bench-redis install clean distclean \
+.PHONY: all deps test-deps tools init kernel layout shortcuts run test lint test-debug-kernel bench-tools bench-syscalls bench-redis install clean distclean \
 	kernel-loc kernel-off-check kernel-checkpatch kernel-bisect
 .DEFAULT_GOAL := all
 
@@ -64,12 +64,33 @@ run: all
 test-deps:
 	@scripts/deps --tests
 
-# With all of that there, no test may be left out.
+# Runs every suite, also when one fails, and ends with a summary. With all dependencies installed,
+# no test may be skipped. SUITES=... runs only these (testsuite/run --list).
 test: export UKL_TEST_NO_SKIPS := 1
-test: all test-deps kernel-loc kernel-checkpatch
-	$(cargo) test --release
-	$(cargo) test --release -p ukl-init
-	$(cargo) test --release -p testsuite
+test: all test-deps
+	@CARGO=$(cargo) testsuite/run $(SUITES)
+
+# What can be checked without running anything.
+lint: deps test-deps kernel-loc kernel-checkpatch
+	$(cargo) fmt --check
+	$(cargo) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(cargo) doc --release --workspace --no-deps --document-private-items
+	shellcheck $(shell git ls-files | xargs grep -lE '^#!(/usr)?/bin/(env )?(ba)?sh') kernel/lib.sh
+
+# The battery on a kernel that checks itself: locks, contexts, memory, entry code
+# (kernel/config/debug.config). It needs more memory, and more time.
+debug := target/debug-kernel
+test-debug-kernel: export UKL_LIBDIR := $(CURDIR)/$(debug)
+test-debug-kernel: export UKL_TEST_PATIENCE ?= 10
+test-debug-kernel: export UKL_TEST_MEMORY ?= 1024
+test-debug-kernel: export UKL_TEST_NO_SKIPS := 1
+test-debug-kernel: all test-deps
+	@mkdir -p $(debug)
+	@cp -r $(lib)/libexec $(lib)/init $(debug)/
+	@archive=$$(UKL_KERNEL_CONFIG=debug kernel/build) && ln -sfn "$$archive" $(debug)/kernel && kernel/prune "$$archive"
+	@$(MAKE) --no-print-directory -C shortcuts LIB=$(CURDIR)/$(debug) UKL_CC=$(CURDIR)/$(bin)/ukl-cc
+	@CARGO=$(cargo) CARGO_TARGET_DIR=$(CURDIR)/target UKL_TEST_RUN=$(CURDIR)/target/testsuite/run/debug \
+		testsuite/run testsuite/battery
 
 # What the tools take, beside what the host's take for the same.
 bench-tools: all

@@ -28,7 +28,7 @@ static const char *names[] = {"read", "nanosleep", "sem_wait", "accept", "poll",
 struct cleanup {
     int kind, order;
     pid_t tid;
-    int ready;
+    int ready, cancelled;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -91,7 +91,8 @@ static void block(struct cleanup *c) {
     case DISABLED:
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
         __atomic_store_n(&c->ready, 1, __ATOMIC_SEQ_CST);
-        usleep(50000);
+        // Not for a fixed time: on a busy machine the other thread may be that late.
+        while (!__atomic_load_n(&c->cancelled, __ATOMIC_SEQ_CST)) usleep(500);
         CHECK_EQ(c->order, 0);
         pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
         pthread_testcancel();
@@ -140,6 +141,7 @@ int main(void) {
             // Rounds differ in how long the victim has been blocked; round 0 may find it on its way in.
             if (round && kind < ASYNC) for (int n = 0; n < round; usleep(500)) n += asleep(c.tid);
             PT(pthread_cancel(t));
+            if (kind == DISABLED) __atomic_store_n(&c.cancelled, 1, __ATOMIC_SEQ_CST);
             void *r;
             PT(pthread_join(t, &r));
             CHECK(r == PTHREAD_CANCELED);

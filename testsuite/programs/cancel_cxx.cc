@@ -35,6 +35,8 @@ int main() {
     void *r;
     PT(pthread_join(t, &r));
     CHECK(r == PTHREAD_CANCELED);
+    CHECK_EQ(destroyed, 2);
+    CHECK_EQ(caught, 1);
     printf("destructors %d, caught %d\n", destroyed, caught);
     return PASS;
 }
