@@ -1,5 +1,11 @@
 //! What ukl-run does with a guest. These tests boot machines: they need the kernel archive and the
 //! guest's init (`make kernel init`), and fail without.
+//!
+//! All of them boot by [`ukl_run`], whose [`Guest`] scans the kernel's log in the end.
+
+#[path = "../../testsuite/src/kernel_log.rs"]
+#[allow(dead_code, reason = "the testsuite needs more of it")]
+mod kernel_log;
 
 use std::fs;
 use std::fs::File;
@@ -10,6 +16,8 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::net::UdpSocket;
+use std::ops::Deref;
+use std::ops::DerefMut;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -58,20 +66,138 @@ fn make_image() -> Result<PathBuf, Box<dyn std::error::Error>> {
     Ok(path)
 }
 
+/// A guest to be started.
+struct Boot {
+    command: Command,
+    logs: tempfile::TempDir,
+    provoked: Option<&'static str>,
+}
+
 /// ukl-run with a time limit, a few options, and what the probe is to do.
-fn ukl_run(options: &[&str], args: &[&str]) -> Command {
+fn ukl_run(options: &[&str], args: &[&str]) -> Boot {
+    let logs = tempfile::tempdir().unwrap();
+    let log = logs.path().join("log");
+    let log = format!("--log={}", log.display());
+    boot(logs, &[&[log.as_str()], options].concat(), args)
+}
+
+/// The same where ukl-run decides on its own about the log, which it keeps when something is wrong.
+fn ukl_run_without_log(options: &[&str], args: &[&str]) -> Boot {
+    boot(tempfile::tempdir().unwrap(), options, args)
+}
+
+fn boot(logs: tempfile::TempDir, options: &[&str], args: &[&str]) -> Boot {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ukl-run"));
     command
-        .args(["--timeout", "120"])
+        .args(["--timeout", "600"])
         .args(options)
         .arg(probe())
         .args(args)
+        .env("TMPDIR", logs.path())
         .stdin(Stdio::null());
-    command
+    Boot {
+        command,
+        logs,
+        provoked: None,
+    }
+}
+
+impl Boot {
+    /// The kernel is to complain, with this text.
+    fn provokes(mut self, text: &'static str) -> Self {
+        self.provoked = Some(text);
+        self
+    }
+
+    fn stdin(mut self, to: impl Into<Stdio>) -> Self {
+        self.command.stdin(to);
+        self
+    }
+
+    fn stdout(mut self, to: impl Into<Stdio>) -> Self {
+        self.command.stdout(to);
+        self
+    }
+
+    fn stderr(mut self, to: impl Into<Stdio>) -> Self {
+        self.command.stderr(to);
+        self
+    }
+
+    fn spawn(mut self) -> Guest {
+        Guest {
+            child: Some(self.command.spawn().unwrap()),
+            logs: self.logs,
+            provoked: self.provoked,
+        }
+    }
+
+    fn output(self) -> Output {
+        let piped = self.stdout(Stdio::piped()).stderr(Stdio::piped());
+        piped.spawn().output()
+    }
+}
+
+/// A ukl-run that was started. When the test is done with it, it is stopped, and the kernel's log is
+/// scanned.
+struct Guest {
+    child: Option<Child>,
+    logs: tempfile::TempDir,
+    provoked: Option<&'static str>,
+}
+
+impl Guest {
+    /// Waits for its end. It may be asked for its log then.
+    fn output(&mut self) -> Output {
+        self.child.take().unwrap().wait_with_output().unwrap()
+    }
+
+    /// What the kernel has logged, wherever ukl-run was told to put it.
+    fn logged(&self) -> String {
+        let files = fs::read_dir(self.logs.path()).unwrap().flatten();
+        files
+            .filter(|file| file.file_type().is_ok_and(|kind| kind.is_file()))
+            .map(|file| String::from_utf8_lossy(&fs::read(file.path()).unwrap()).into_owned())
+            .collect()
+    }
+}
+
+impl Deref for Guest {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.child.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Guest {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.child.as_mut().unwrap()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if thread::panicking() {
+            return;
+        }
+        let log = self.logged();
+        let complaint = kernel_log::first_complaint(&log, &[]);
+        match (complaint, self.provoked) {
+            (None, None) => {}
+            (Some(line), Some(wanted)) if line.contains(wanted) => {}
+            (Some(line), _) => panic!("the kernel: {}", kernel_log::excerpt(&log, line)),
+            (None, Some(wanted)) => panic!("the kernel did not log `{wanted}`:\n{log}"),
+        }
+    }
 }
 
 fn output(options: &[&str], args: &[&str]) -> Output {
-    ukl_run(options, args).output().unwrap()
+    ukl_run(options, args).output()
 }
 
 /// The output of a run that succeeds.
@@ -83,12 +209,11 @@ fn stdout(options: &[&str], args: &[&str]) -> String {
 }
 
 /// A run whose first line of output has come: the program is ready.
-fn ready(options: &[&str], args: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
+fn ready(options: &[&str], args: &[&str]) -> (Guest, BufReader<std::process::ChildStdout>) {
     let mut child = ukl_run(options, args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
@@ -197,12 +322,11 @@ fn input_goes_through_byte_for_byte_and_ends() {
     let mut child = ukl_run(&[], &["cat"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
     let mut stdin = child.stdin.take().unwrap();
     let sent = data.clone();
     let writer = thread::spawn(move || stdin.write_all(&sent));
-    let out = child.wait_with_output().unwrap();
+    let out = child.output();
     writer.join().unwrap().unwrap();
     assert!(out.status.success());
     assert_eq!(out.stdout.len(), data.len());
@@ -219,8 +343,7 @@ fn large_output_is_not_lost_however_slow_the_reader() {
     const SIZE: usize = 20_000_000;
     let mut child = ukl_run(&[], &["big", &SIZE.to_string()])
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
     let mut out = child.stdout.take().unwrap();
     let mut buffer = vec![0; 1 << 16];
     let mut total = 0;
@@ -255,7 +378,8 @@ fn output_and_errors_in_one_file_keep_their_order() {
     let status = ukl_run(&[], &["both"])
         .stdout(file.try_clone().unwrap())
         .stderr(file)
-        .status()
+        .spawn()
+        .wait()
         .unwrap();
     assert!(status.success());
     assert_eq!(fs::read_to_string(path).unwrap(), "out\nerr\n".repeat(50));
@@ -263,10 +387,7 @@ fn output_and_errors_in_one_file_keep_their_order() {
 
 #[test]
 fn a_reader_that_goes_away_ends_the_program() {
-    let mut child = ukl_run(&[], &["yes"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = ukl_run(&[], &["yes"]).stdout(Stdio::piped()).spawn();
     let mut line = [0; 2];
     child.stdout.take().unwrap().read_exact(&mut line).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(128 + libc::SIGPIPE));
@@ -282,17 +403,20 @@ fn what_the_program_leaves_behind_ends_with_it() {
 #[test]
 fn a_program_that_takes_too_long_is_stopped() {
     let begun = Instant::now();
-    let out = output(&["--timeout", "6"], &["spin"]);
+    let mut guest = ukl_run_without_log(&["--timeout", "6"], &["spin"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let out = guest.output();
     assert_eq!(out.status.code(), Some(124));
     assert_eq!(out.stdout, b"ready\n");
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(begun.elapsed() < Duration::from_secs(120));
     let text = String::from_utf8(out.stderr).unwrap();
     let log = text.rsplit(' ').next().unwrap().trim();
     assert!(
         fs::read_to_string(log).unwrap().contains("Linux version"),
         "{text}"
     );
-    fs::remove_file(log).unwrap();
 }
 
 #[test]
@@ -312,7 +436,7 @@ fn signals_reach_the_program() {
 
 #[test]
 fn an_interrupt_while_the_machine_starts_stops_it() {
-    let mut child = ukl_run(&[], &["spin"]).spawn().unwrap();
+    let mut child = ukl_run(&[], &["spin"]).spawn();
     thread::sleep(Duration::from_millis(300));
     let qemu = qemu_of(&child).unwrap();
     signal(&child, libc::SIGINT);
@@ -322,10 +446,7 @@ fn an_interrupt_while_the_machine_starts_stops_it() {
 
 #[test]
 fn no_machine_outlives_its_ukl_run() {
-    // Nobody is left to remove a temporary one.
-    let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("log");
-    let (mut child, _out) = ready(&["--log", log.to_str().unwrap()], &["spin"]);
+    let (mut child, _out) = ready(&[], &["spin"]);
     let qemu = qemu_of(&child).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
@@ -334,19 +455,19 @@ fn no_machine_outlives_its_ukl_run() {
 
 #[test]
 fn a_guest_that_dies_is_255_with_the_end_of_its_log() {
-    let mut child = ukl_run(&[], &["panic"])
+    let mut child = ukl_run_without_log(&[], &["panic"])
+        .provokes("Kernel panic - not syncing: sysrq triggered crash")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap())
         .read_line(&mut line)
         .unwrap();
     assert_eq!(line, "before\n");
     child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    let out = child.wait_with_output().unwrap();
+    let out = child.output();
     assert_eq!(out.status.code(), Some(255), "{out:?}");
     let text = String::from_utf8(out.stderr).unwrap();
     assert!(
@@ -354,25 +475,24 @@ fn a_guest_that_dies_is_255_with_the_end_of_its_log() {
         "{text}"
     );
     let log = text.trim_end().rsplit(' ').next().unwrap();
-    fs::remove_file(log).unwrap();
+    assert!(Path::new(log).is_file(), "{text}");
 }
 
 #[test]
 fn a_guest_without_init_is_255() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("log");
-    let log = log.to_str().unwrap();
-    let out = output(
-        &["--append", "rdinit=/nonexistent", "--log", log],
-        &["exit", "0"],
-    );
+    let mut guest = ukl_run(&["--append", "rdinit=/nonexistent"], &["exit", "0"])
+        .provokes("Kernel panic")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let out = guest.output();
     assert_eq!(out.status.code(), Some(255), "{out:?}");
     assert!(
         String::from_utf8(out.stderr)
             .unwrap()
             .contains("Kernel panic")
     );
-    assert!(fs::read_to_string(log).unwrap().contains("Kernel panic"));
+    assert!(guest.logged().contains("Kernel panic"));
 }
 
 #[test]
@@ -423,9 +543,12 @@ fn volumes_are_read_and_written() {
 fn what_was_synced_survives_the_guest() {
     let dir = tempfile::tempdir().unwrap();
     let volume = format!("{}:/data", dir.path().display());
-    let log = dir.path().join("log");
-    let options = ["-v", &volume, "--log", log.to_str().unwrap()];
-    let out = output(&options, &["write", "/data/file", "kept\n", "crash"]);
+    let out = ukl_run(
+        &["-v", &volume],
+        &["write", "/data/file", "kept\n", "crash"],
+    )
+    .provokes("Kernel panic")
+    .output();
     assert_eq!(out.status.code(), Some(255), "{out:?}");
     assert_eq!(
         fs::read_to_string(dir.path().join("file")).unwrap(),
@@ -499,8 +622,7 @@ fn gdb_attaches_and_knows_the_program() {
     let port = free_port().to_string();
     let mut child = ukl_run(&["--gdb", &port], &["exit", "9"])
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
     let mut line = String::new();
     BufReader::new(child.stderr.take().unwrap())
         .read_line(&mut line)
@@ -526,8 +648,7 @@ fn gdb_attaches_and_knows_the_program() {
 fn a_reader_that_stalls_does_not_keep_us_from_being_stopped() {
     let mut child = ukl_run(&[], &["big", "300000"])
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
     // By then the program has ended, and the rest of its output is on its way.
     thread::sleep(Duration::from_secs(8));
     signal(&child, libc::SIGINT);
@@ -581,7 +702,7 @@ fn several_processors_and_a_counted_clock() {
 fn a_plain_boot_works_without_ukl_run() {
     let out = Command::new("timeout")
         .args([
-            "60",
+            "300",
             "qemu-system-x86_64",
             "-display",
             "none",
@@ -601,6 +722,7 @@ fn a_plain_boot_works_without_ukl_run() {
         .unwrap();
     assert!(out.status.success(), "{out:?}");
     let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(kernel_log::first_complaint(&text, &[]), None, "{text}");
     assert!(
         text.contains("</ukl/probe>\r\n<args>\r\n<two words>\r\n"),
         "{text}"
@@ -612,7 +734,7 @@ fn a_plain_boot_works_without_ukl_run() {
 fn a_plain_boot_gets_its_address_by_dhcp() {
     let out = Command::new("timeout")
         .args([
-            "60",
+            "300",
             "qemu-system-x86_64",
             "-display",
             "none",
@@ -637,24 +759,31 @@ fn a_plain_boot_gets_its_address_by_dhcp() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(kernel_log::first_complaint(&text, &[]), None, "{text}");
     assert!(text.contains("nameserver 10.0.2.9"), "{text}");
 }
 
 /// ukl-run in a terminal of its own, by way of script(1).
-fn in_terminal(args: &str) -> Command {
+fn in_terminal(args: &str) -> Boot {
+    let logs = tempfile::tempdir().unwrap();
     let line = format!(
-        "{} --timeout 60 {} {args}; echo status $?",
+        "{} --timeout 300 --log {}/log {} {args}; echo status $?",
         env!("CARGO_BIN_EXE_ukl-run"),
+        logs.path().display(),
         probe().display()
     );
     let mut command = Command::new("script");
     command.args(["-qc", &line, "/dev/null"]);
-    command
+    Boot {
+        command,
+        logs,
+        provoked: None,
+    }
 }
 
 #[test]
 fn in_a_terminal_the_program_has_one() {
-    let out = in_terminal("tty").stdin(Stdio::null()).output().unwrap();
+    let out = in_terminal("tty").stdin(Stdio::null()).output();
     let text = String::from_utf8_lossy(&out.stdout);
     assert!(text.contains("111\r\n"), "{text}");
     assert!(text.contains("status 0"), "{text}");
@@ -665,8 +794,7 @@ fn in_a_terminal_ctrl_c_is_the_guests() {
     let mut child = in_terminal("tty cat")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut keys = child.stdin.take().unwrap();
     let mut line = String::new();
