@@ -6,6 +6,7 @@
 //#Expect-stdout: killed at its limit
 //#Expect-stdout: frozen and thawed
 //#Expect-stdout: throttled
+//#Expect-stdout: counted
 #include "common.h"
 #include <sys/mount.h>
 
@@ -82,12 +83,22 @@ int main(void) {
     }
     puts("frozen and thawed");
     // 5 ms of every 50: the rest it stands still, though it never makes a call.
-    if (put("battery/cpu.max", "5000 50000") == 0) {
-        sleep_ms(600);
-        CHECK(get("battery/cpu.stat", "nr_throttled ") >= 1);
-        CHECK(put("battery/cpu.max", "max") == 0);
-    }
+    CHECK(put("battery/cpu.max", "5000 50000") == 0);
+    while (get("battery/cpu.stat", "nr_throttled ") < 3) sleep_ms(20);
+    CHECK(put("battery/cpu.max", "max") == 0);
     puts("throttled");
+    // Two processes are in it, and a third is the last.
+    fflush(stdout);
+    CHECK(put("battery/pids.max", "3") == 0);
+    pid = SYS(fork());
+    if (pid == 0) {
+        CHECK(put("battery/cgroup.procs", "0") == 0);
+        CHECK(fork() == -1 && errno == EAGAIN);
+        _exit(4);
+    }
+    expect_exit(pid, 4);
+    CHECK(put("battery/pids.max", "max") == 0);
+    puts("counted");
     kill(loop, SIGKILL);
     kill(sleeper, SIGKILL);
     expect_signal(loop, SIGKILL);

@@ -123,6 +123,12 @@ static inline int in_storm(void) {
     return getenv("UKL_STORM") != NULL;
 }
 
+// Whether this runs in a guest, whose kernel and processor have what the program is about. On the build host a program
+// may do without.
+static inline int in_guest(void) {
+    return getenv("UKL_EXPECT_POLICY") != NULL;
+}
+
 // Pins the calling thread.
 static inline void pin(int cpu) {
     cpu_set_t set;

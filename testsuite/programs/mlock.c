@@ -7,6 +7,7 @@
 int main(void) {
     struct rlimit rl = {RLIM_INFINITY, RLIM_INFINITY};
     int privileged = setrlimit(RLIMIT_MEMLOCK, &rl) == 0;
+    CHECK(privileged || !in_guest());
     if (privileged) {
         CHECK(mlockall(MCL_CURRENT | MCL_FUTURE) == 0);
         unsigned char core[16];

@@ -142,6 +142,7 @@ impl KernelCode {
     /// Links the module. `ld` is GNU ld, `kernel` the kernel archive.
     pub fn module(&self, ld: &Path, kernel: &Path) -> Result<Module> {
         let parts = installed(kernel, "module")?;
+        compiled_for(&self.objects, &parts)?;
         let output = self.temp.path().join("module.ko");
         let mut command = Command::new(ld);
         command
@@ -167,6 +168,35 @@ impl KernelCode {
         let functions = functions_in(&data)?;
         Ok(Module { data, functions })
     }
+}
+
+/// All objects were compiled for the kernel archive with this `module` directory. Inline functions and
+/// structures of the kernel depend on its configuration, so an object for another archive may miss
+/// symbols, or link and go wrong.
+fn compiled_for(objects: &[PathBuf], parts: &Path) -> Result<()> {
+    // Neither an archive from before the mark had a name in it has this file, nor objects for it a
+    // name.
+    let archive = fs::read_to_string(parts.join("archive")).unwrap_or_default();
+    for path in objects {
+        if archive_of(&fs::read(path).at(path)?)? != archive.trim_end() {
+            return Err(Error::KernelCode(format!(
+                "{}: compiled for another kernel archive; compile it again with `ukl-cc \
+                 --ukl-kernel-code`, or with `make` if it is one of UKL's own",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The kernel archive that an object of kernel code was compiled for, from the section that marks it.
+fn archive_of(data: &[u8]) -> Result<String> {
+    let file = parse(data)?;
+    let section = file.section_by_name_bytes(MARK);
+    let content = section.map_or(Ok(&[][..]), |section| section.data());
+    let content = content.map_err(|error| Error::KernelCode(error.to_string()))?;
+    let name = content.split(|&byte| byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
 }
 
 fn installed(dir: &Path, name: &'static str) -> Result<PathBuf> {
@@ -355,6 +385,29 @@ mod tests {
             assert_eq!(symbol.address(), address, "{name}");
             assert_eq!(symbol.section(), object::SymbolSection::Absolute, "{name}");
         }
+    }
+
+    #[test]
+    fn objects_for_another_archive_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut object = write::Object::new(
+            BinaryFormat::Elf,
+            object::Architecture::X86_64,
+            Endianness::Little,
+        );
+        let mark = object.add_section(vec![], MARK.into(), SectionKind::Other);
+        object.append_section_data(mark, b"abc\0", 1);
+        let path = dir.path().join("k.o");
+        fs::write(&path, object.write().unwrap()).unwrap();
+        let objects = [path];
+        fs::write(dir.path().join("archive"), "abc\n").unwrap();
+        compiled_for(&objects, dir.path()).unwrap();
+        fs::write(dir.path().join("archive"), "abd\n").unwrap();
+        let error = compiled_for(&objects, dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("k.o: compiled for another kernel archive"),
+            "{error}"
+        );
     }
 
     #[test]
