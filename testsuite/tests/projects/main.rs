@@ -1,0 +1,37 @@
+//! Untouched projects, built with `ukl-cc` as their compiler and run in guests: redis with make,
+//! gawk with autoconf, zstd with CMake, lighttpd with meson. None of them says at which ring it is,
+//! so gdb looks at each in a function that it works in.
+
+mod gawk;
+mod lighttpd;
+mod redis;
+mod zstd;
+
+use std::ffi::OsStr;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use anyhow::ensure;
+use testsuite::debugger;
+use testsuite::harness;
+use testsuite::tools::Tools;
+
+fn main() -> ExitCode {
+    harness::run(
+        "projects",
+        &[
+            ("redis_libc", redis::libc),
+            ("redis_jemalloc", redis::jemalloc),
+            ("gawk", gawk::builds_and_runs),
+            ("zstd", zstd::builds_and_runs),
+            ("lighttpd", lighttpd::builds_and_runs),
+        ],
+    )
+}
+
+/// The program that `words` start is at ring 0 when it comes to one of its functions.
+fn at_ring0(tools: &Tools, name: &str, function: &str, words: &[&OsStr]) -> Result<()> {
+    let ring = debugger::ring_at(tools, name, function, words)?;
+    ensure!(ring == 0, "{name} runs at ring {ring}");
+    Ok(())
+}
