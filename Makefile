@@ -74,7 +74,8 @@ test: all test-deps
 lint: deps test-deps kernel-loc kernel-checkpatch
 	$(cargo) fmt --check
 	$(cargo) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(cargo) doc --release --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings' $(cargo) doc --release --workspace --no-deps
+	scripts/check-links
 	shellcheck $(shell git ls-files | xargs grep -lE '^#!(/usr)?/bin/(env )?(ba)?sh') kernel/lib.sh
 
 # The battery on a kernel that checks itself: locks, contexts, memory, entry code

@@ -1,4 +1,4 @@
-//! Many programs in one boot, by way of `driver/battery-driver.c`.
+//! Runs many programs in one boot, with `driver/battery-driver.c` as the image's program.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,13 +26,13 @@ use crate::verdict::Run;
 /// The image's directory of programs.
 pub const DIR: &str = "/ukl/battery";
 
-/// How often a batch is taken up again after a broken kernel.
+/// How many boots a batch gets when its programs break the kernel.
 const BOOTS: usize = 12;
 
-/// What came of each program, by name.
+/// The result of each program, by name.
 pub type Results = HashMap<String, Run>;
 
-/// Runs programs that all want the same machine, in one boot if all goes well.
+/// Runs programs that need the same machine, in one boot if none breaks the kernel.
 pub fn run(tools: &Tools, place: Place, machine: &Machine, programs: &[&Program]) -> Results {
     let mut results = Results::new();
     let mut left: Vec<&Program> = Vec::new();
@@ -85,7 +85,7 @@ pub fn run(tools: &Tools, place: Place, machine: &Machine, programs: &[&Program]
     }
     results.extend(all_failed(
         &left,
-        "not run: the kernel broke too often before its turn",
+        "not run: the kernel broke too often before",
     ));
     results
 }
@@ -111,8 +111,8 @@ pub fn image(
     compile::driver(tools, place, "battery-driver", name, &files)
 }
 
-/// One boot: the results of the programs up to and including the first after which the kernel is
-/// not to be trusted.
+/// One boot. Returns the results of the programs up to and including the first that broke the
+/// kernel.
 fn one_boot(
     tools: &Tools,
     place: Place,
@@ -170,7 +170,7 @@ fn one_boot(
                 break;
             }
         } else if report.begun.as_ref() == Some(name) {
-            // The machine ended in the middle of it.
+            // The machine ended while this program ran.
             results.insert(
                 name.clone(),
                 Run {
@@ -228,15 +228,15 @@ fn all_failed(programs: &[&Program], trouble: &str) -> Results {
 /// The driver's report.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// What came of the programs that ended, one by one.
+    /// The results of the programs that ended, in order.
     pub ended: Vec<(String, Run)>,
-    /// The one that had begun last and not ended.
+    /// The program that had begun last and has not ended.
     pub begun: Option<String>,
     /// The NMIs that the guest has taken.
     pub nmis: u64,
-    /// The page faults that their handlers have taken.
+    /// The page faults in the handlers of NMIs.
     pub faults: u64,
-    /// Whether it is the whole report.
+    /// Whether the report is complete.
     pub done: bool,
 }
 

@@ -134,9 +134,8 @@ impl Boots {
                 ),
             }
         }
-        match &*provoked {
-            Some(wanted) => ensure!(seen, "no kernel logged `{wanted}`"),
-            None => {}
+        if let Some(wanted) = &*provoked {
+            ensure!(seen, "no kernel logged `{wanted}`");
         }
         Ok(())
     }

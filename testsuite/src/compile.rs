@@ -21,7 +21,7 @@ use crate::process;
 use crate::tools;
 use crate::tools::Tools;
 
-/// A link of a program takes a second or two; nobody waits longer than this.
+/// A link of a program takes a second or two.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Where the programs find their helpers in the guest.
@@ -34,21 +34,21 @@ pub struct Program {
     pub name: String,
     /// Its source.
     pub source: PathBuf,
-    /// What its comments say.
+    /// The directives in its comments.
     pub directives: Directives,
-    /// Without and with stacks that the kernel shares.
+    /// Linked without and with shared stacks.
     built: [OnceLock<std::result::Result<Built, String>>; 2],
     image: Mutex<()>,
 }
 
-/// The files that one compilation makes.
+/// The output files of one compilation.
 #[derive(Debug, Clone)]
 pub struct Built {
-    /// What runs on this machine.
+    /// The program for this machine.
     pub host: PathBuf,
     /// The image's program, marked for ring 0.
     pub ring0: PathBuf,
-    /// Its ring-3 form.
+    /// The image's program for ring 3.
     pub ring3: PathBuf,
 }
 
@@ -79,7 +79,7 @@ impl Program {
         Ok(programs)
     }
 
-    /// Compiles it for a place, once: the host output and both forms of the image's program.
+    /// Compiles it for a place, once: the host output and both variants of the image's program.
     pub fn build(&self, tools: &Tools, place: Place) -> Result<Built> {
         let shared = place.shares_stacks();
         let compile = || self.compile(tools, shared);
@@ -110,7 +110,7 @@ impl Program {
         Ok(built)
     }
 
-    /// Links an image of it alone.
+    /// Links an image of this program.
     pub fn image(&self, tools: &Tools, place: Place) -> Result<PathBuf> {
         let shared = place.shares_stacks();
         let name = if shared { "alone-shared" } else { "alone" };
@@ -156,7 +156,7 @@ impl Program {
     }
 }
 
-/// An ordinary program that the battery starts: static, compiled by the plain compiler.
+/// An ordinary program that programs of the battery start: static, compiled by the host's compiler.
 pub fn helper(tools: &Tools, name: &str) -> Result<PathBuf> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one_at_a_time = ONE.lock().unwrap_or_else(|e| e.into_inner());
@@ -182,7 +182,7 @@ pub fn host_helpers(tools: &Tools) -> PathBuf {
     tools.out.join("helpers")
 }
 
-/// Compiles a file of `driver/` into an image that carries more files.
+/// Compiles a file of `driver/` into an image that contains these files.
 pub fn driver(
     tools: &Tools,
     place: Place,
@@ -237,7 +237,7 @@ fn headers() -> Vec<PathBuf> {
     headers
 }
 
-/// Runs a command unless it ran before with the same words on the same files.
+/// Runs a command unless it ran before with the same arguments on the same files.
 fn remake(stamp: &Path, inputs: &[PathBuf], command: &mut Command) -> Result<()> {
     let mut hasher = DefaultHasher::new();
     format!("{command:?}").hash(&mut hasher);

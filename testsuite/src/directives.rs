@@ -1,4 +1,4 @@
-//! What a program says about itself in its comments.
+//! The directives in a program's comments.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,30 +9,30 @@ use anyhow::bail;
 
 use crate::tools;
 
-/// A place where a program runs.
+/// Where and how a program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     /// This machine.
     Host,
     /// The guest, as an ordinary process.
     Ring3,
-    /// The guest, in the kernel's address space.
+    /// The guest, at ring 0.
     Ring0(Mode),
 }
 
-/// A way to be at ring 0.
+/// The policy of a program at ring 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Mode {
-    /// System calls by the bypass, and not by the base transition.
+    /// System calls bypass the entry code.
     pub bypass: bool,
-    /// Faults and interrupts return by a jump, and not by an IRET.
+    /// Faults and interrupts return by a jump instead of an IRET.
     pub ret: bool,
-    /// The kernel runs on the program's stacks, and not on its own.
+    /// System calls run on the program's stack instead of the kernel's.
     pub shared: bool,
 }
 
 impl Mode {
-    /// Every one, the plainest first.
+    /// All policies, the plainest first.
     pub fn all() -> impl Iterator<Item = Mode> {
         (0..8).map(|bits| Mode {
             bypass: bits & 1 != 0,
@@ -43,7 +43,7 @@ impl Mode {
 }
 
 impl Place {
-    /// At ring 0 by the bypass, and by what else is so unless it is asked for.
+    /// At ring 0 with the bypass, and the defaults otherwise.
     pub const BYPASS: Place = Place::Ring0(Mode {
         bypass: true,
         ret: false,
@@ -64,24 +64,24 @@ impl Place {
         }
     }
 
-    /// What the program has to find in its code segment.
+    /// The privilege level that the program has to find in its code segment.
     pub fn ring(self) -> &'static str {
         if self.is_ring0() { "0" } else { "3" }
     }
 
-    /// Whether the program is in the kernel's address space there.
+    /// Whether the program runs at ring 0.
     pub fn is_ring0(self) -> bool {
         matches!(self, Place::Ring0(_))
     }
 
-    /// Whether the program has to be linked for stacks that the kernel shares.
+    /// Whether the program has to be linked for shared stacks.
     pub fn shares_stacks(self) -> bool {
         matches!(self, Place::Ring0(mode) if mode.shared)
     }
 
-    /// What the program finds in its environment: where it is, so that it can look for itself.
+    /// The variables by which the program checks that it runs where it should.
     pub fn environment(self) -> [String; 2] {
-        // The bits of its personality(2) that the kernel knows a policy by.
+        // The policy bits of personality(2), UKL_POLICY_* in asm/ukl.h.
         let policy = match self {
             Place::Host => 0,
             Place::Ring3 => 0x1000_0000,
@@ -97,7 +97,7 @@ impl Place {
         ]
     }
 
-    /// What makes `ukl-run` run a program there.
+    /// The options of `ukl-run` for this place.
     pub fn options(self) -> Vec<String> {
         match self {
             Place::Host => Vec::new(),
@@ -125,7 +125,7 @@ pub enum End {
     Signal(i32),
 }
 
-/// The machine a program wants.
+/// The machine that a program needs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Machine {
     /// Processors.
@@ -134,7 +134,7 @@ pub struct Machine {
     pub memory: String,
 }
 
-/// The places where a program does not run.
+/// Where a program does not run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Skip {
     /// This machine.
@@ -146,7 +146,7 @@ pub struct Skip {
 }
 
 impl Skip {
-    /// Whether this place is one.
+    /// Whether the program does not run there.
     pub fn contains(self, place: Place) -> bool {
         match place {
             Place::Host => self.host,
@@ -156,7 +156,7 @@ impl Skip {
     }
 }
 
-/// All that the comments of one program say.
+/// The directives of one program.
 #[derive(Debug, Clone)]
 pub struct Directives {
     /// The standard output, line by line.
@@ -169,11 +169,11 @@ pub struct Directives {
     pub args: Vec<String>,
     /// Its environment, `NAME=VALUE`.
     pub env: Vec<String>,
-    /// Words for the compiler before the source.
+    /// Arguments for the compiler before the source.
     pub cflags: Vec<String>,
-    /// Words for the compiler behind the source.
+    /// Arguments for the compiler after the source.
     pub libs: Vec<String>,
-    /// Ordinary programs it starts.
+    /// The ordinary programs that it starts.
     pub helpers: Vec<String>,
     /// The guest.
     pub machine: Machine,
@@ -183,11 +183,11 @@ pub struct Directives {
     pub run_args: Vec<String>,
     /// Whether it needs a boot of its own.
     pub alone: bool,
-    /// Whether it wants a machine that nothing else is going on in.
+    /// Whether nothing else may run in its machine.
     pub calm: bool,
     /// Where it does not run.
     pub skip: Skip,
-    /// What must not be in the log, besides the usual.
+    /// More texts that must not be in the log.
     pub log_must_not_contain: Vec<String>,
 }
 
@@ -217,13 +217,13 @@ impl Default for Directives {
 }
 
 impl Directives {
-    /// Reads them from a source file.
+    /// Reads the directives of a source file.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         Directives::parse(&text).with_context(|| path.display().to_string())
     }
 
-    /// Reads them from a program's text.
+    /// Reads the directives in a program's text.
     pub fn parse(text: &str) -> Result<Self> {
         let mut all = Directives::default();
         for (number, line) in text.lines().enumerate() {
@@ -295,7 +295,7 @@ impl Directives {
         Ok(())
     }
 
-    /// Whether it has to have a boot of its own.
+    /// Whether it needs a boot of its own.
     pub fn wants_own_boot(&self) -> bool {
         self.alone || !self.run_args.is_empty()
     }

@@ -1,4 +1,4 @@
-//! A client that asks one thing at a time.
+//! An HTTP client for one request per connection.
 
 use std::io;
 use std::io::ErrorKind;
@@ -37,7 +37,7 @@ fn request(port: u16, method: &str, path: &str, body: &str) -> Result<(u16, Stri
     bail!("{TRIES} times the connection was reset before there was an answer")
 }
 
-/// The answer as it comes. An error has beside it how much there was until then.
+/// Returns the answer as received. An error comes with the number of bytes received before it.
 fn exchange(
     port: u16,
     method: &str,

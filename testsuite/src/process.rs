@@ -29,10 +29,10 @@ pub const WAIT: u32 = 5;
 /// The unit of times in /proc, by proc(5) `sysconf(_SC_CLK_TCK)`, which is 100 on x86.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug, Clone)]
 pub struct Output {
-    /// How it ended; nothing when it was stopped for taking too long.
+    /// How it ended; nothing if it was stopped at its limit.
     pub end: Option<End>,
     /// Its standard output.
     pub stdout: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Where everything is.
+//! Where the tools under test and their output are.
 
 use std::env;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Finds them, or says which `make` target makes them.
+    /// Finds the tools. The error says which `make` target builds them.
     pub fn find() -> Result<Self> {
         let bin = match env::var_os("UKL_BIN") {
             Some(dir) => PathBuf::from(dir),
@@ -40,7 +40,7 @@ impl Tools {
                 );
             }
         }
-        // Runs with different target directories do not get into each other's way.
+        // Runs with different target directories are independent.
         let target = env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| workspace().join("target"), |dir| workspace().join(dir));
         let out = target.join("testsuite");
@@ -87,7 +87,7 @@ impl Tools {
         self.boots.command(log)
     }
 
-    /// Files whose change means that everything has to be linked again.
+    /// The files that every link depends on.
     pub fn inputs(&self) -> Vec<PathBuf> {
         let lib =
             env::var_os("UKL_LIBDIR").map_or_else(|| self.bin.join("../lib/ukl"), PathBuf::from);
@@ -120,7 +120,7 @@ pub fn testsuite() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The processors of a guest whose program does not say.
+/// The number of processors of a guest whose program does not say.
 pub fn cpus() -> u32 {
     let cpus = env::var("UKL_TEST_CPUS").ok();
     cpus.and_then(|cpus| cpus.parse().ok()).unwrap_or(2)

@@ -1,4 +1,4 @@
-//! Whether a run came out as the directives say.
+//! Compares a run with the directives of its program.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use crate::directives::End;
 use crate::kernel_log;
 use crate::process::tail;
 
-/// What was seen of one run.
+/// The observations of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Run {
-    /// How the program ended; nothing when it never did.
+    /// How the program ended; nothing if it did not.
     pub end: Option<End>,
     /// Its standard output.
     pub stdout: Vec<u8>,
@@ -18,11 +18,11 @@ pub struct Run {
     pub stderr: Vec<u8>,
     /// The kernel's log of the run, in a guest.
     pub log: String,
-    /// What went wrong around the program, if something did.
+    /// A failure outside of the program.
     pub trouble: Option<String>,
 }
 
-/// Nothing if the run is as it should be; otherwise all that helps to see why not.
+/// Succeeds if the run is as the directives say; otherwise describes the differences.
 pub fn judge(directives: &Directives, run: &Run) -> Result<(), String> {
     let mut wrong = String::new();
     if let Some(trouble) = &run.trouble {
