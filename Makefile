@@ -6,7 +6,10 @@ DESTDIR ?=
 
 bin := target/release
 lib := target/lib/ukl
+documents := target/documents
 tools := ukl-cc ukl-ld ukl-run symbol-rewriter
+# The same with the other names that they have.
+commands := $(tools) ukl-c++
 host := x86_64-unknown-linux-gnu
 # What compilers call a linker, by default and with -fuse-ld=.
 lds := ld ld.bfd ld.gold ld.lld ld.mold
@@ -16,11 +19,11 @@ unexport RUSTFLAGS CARGO_TARGET_DIR CARGO_BUILD_TARGET UKL_LIBDIR UKL_FLAGS UKL_
 export CARGO_TARGET_DIR := $(CURDIR)/target
 cargo := cargo
 
-.PHONY: all deps test-deps tools init kernel layout shortcuts run test lint test-debug-kernel bench-tools bench-syscalls bench-redis install clean distclean \
+.PHONY: all documents uninstall deps test-deps tools init kernel layout shortcuts run test lint test-debug-kernel bench-tools bench-syscalls bench-redis install clean distclean \
 	kernel-loc kernel-off-check kernel-checkpatch kernel-bisect
 .DEFAULT_GOAL := all
 
-all: tools layout shortcuts
+all: tools layout shortcuts documents
 
 # Installs what the machine lacks; quick when it lacks nothing.
 deps:
@@ -46,6 +49,11 @@ kernel: deps
 # Kernel code that comes with UKL, and what programs see of it.
 shortcuts: tools layout
 	@$(MAKE) --no-print-directory -C shortcuts LIB=$(CURDIR)/$(lib) UKL_CC=$(CURDIR)/$(bin)/ukl-cc
+
+# The man pages and shell completions, as they are installed below PREFIX/share.
+documents: tools
+	@rm -rf $(documents)
+	@$(bin)/ukl-docgen $(documents)
 
 layout: init kernel
 	@mkdir -p $(lib)/libexec
@@ -118,7 +126,8 @@ kernel-bisect: deps
 
 # `sudo make install` behind `make` must not build anew with root's cache.
 install:
-	@[ -x $(bin)/ukl-run ] && [ -e $(lib)/kernel/vmlinux ] && [ -e $(lib)/init ] || $(MAKE) all
+	@[ -x $(bin)/ukl-run ] && [ -e $(lib)/kernel/vmlinux ] && [ -e $(lib)/init ] && \
+		[ -e $(documents)/man ] || $(MAKE) all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/ukl/libexec
 	install -m 755 $(addprefix $(bin)/,$(tools)) $(DESTDIR)$(PREFIX)/bin
 	ln -sfn ukl-cc $(DESTDIR)$(PREFIX)/bin/ukl-c++
@@ -133,6 +142,16 @@ install:
 	install -m 644 $(wildcard share/*) $(DESTDIR)$(PREFIX)/share/ukl
 	install -m 644 ukl/Cargo.toml $(DESTDIR)$(PREFIX)/share/ukl/rust/ukl
 	install -m 644 ukl/src/*.rs $(DESTDIR)$(PREFIX)/share/ukl/rust/ukl/src
+	for file in $$(cd $(documents) && find . -type f); do \
+		install -D -m 644 $(documents)/$$file $(DESTDIR)$(PREFIX)/share/$$file || exit 1; done
+
+# Removes what `make install` with the same PREFIX and DESTDIR has installed.
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(commands))
+	rm -rf $(DESTDIR)$(PREFIX)/lib/ukl $(DESTDIR)$(PREFIX)/share/ukl
+	rm -f $(foreach command,$(commands),$(addprefix $(DESTDIR)$(PREFIX)/share/, \
+		man/man1/$(command).1 bash-completion/completions/$(command) \
+		zsh/site-functions/_$(command) fish/vendor_completions.d/$(command).fish))
 
 clean:
 	rm -rf target

@@ -41,6 +41,7 @@ use std::path::Path;
 
 mod analysis;
 mod archive;
+pub mod command;
 mod decode;
 mod error;
 mod file;

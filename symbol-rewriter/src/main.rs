@@ -3,41 +3,30 @@
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::Parser;
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use symbol_rewriter::command::Args;
 use symbol_rewriter::{Chunks, Input, Options};
-
-/// Prefixes the symbols of an x86-64 object or static library, and turns its `syscall`
-/// instructions into calls of thunks.
-#[derive(Parser)]
-#[command(name = "symbol-rewriter", version)]
-struct Args {
-    /// What goes in front of every symbol that the linker does not make itself
-    #[arg(long, value_name = "P", default_value = "_ukl_")]
-    prefix: std::ffi::OsString,
-    /// Leave the `syscall` and `hlt` instructions alone
-    #[arg(long)]
-    no_sites: bool,
-    /// Replace `syscall` instructions altogether where that is right, by calls of thunks that save
-    /// what the code behind them needs
-    #[arg(long)]
-    call_form: bool,
-    /// Print how many sites there were, what became of them, and why any was left
-    #[arg(long)]
-    report: bool,
-    /// The file to write; may be the input itself
-    #[arg(short, long, value_name = "OUT", required_unless_present = "report")]
-    output: Option<PathBuf>,
-    /// An object, an archive, thin or not, or a linker script that names archives
-    #[arg(value_name = "INPUT")]
-    input: PathBuf,
-}
+use ukl_common::library::Library;
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(message) => {
+            let _ = message.print();
+            if message.kind() == ErrorKind::DisplayVersion
+                && let Ok(library) = Library::find()
+            {
+                println!("{}", library.kernel_version());
+            }
+            return ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("symbol-rewriter: error: {error:#}");

@@ -81,9 +81,27 @@ fn install(tools: &Tools) -> Result<()> {
         "bin/symbol-rewriter",
         "share/ukl/toolchain.cmake",
         "share/ukl/cmake-run.sh",
+        "share/ukl/rust/ukl/Cargo.toml",
+        "share/man/man1/ukl-c++.1",
+        "share/bash-completion/completions/ukl-c++",
+        "share/fish/vendor_completions.d/ukl-c++.fish",
+        "lib/ukl/kernel/abi",
+        "lib/ukl/include/ukl.h",
     ] {
         ensure!(installed.join(file).is_file(), "{file} is not installed");
     }
+    for tool in ["ukl-cc", "ukl-ld", "ukl-run", "symbol-rewriter"] {
+        for file in [
+            format!("bin/{tool}"),
+            format!("share/man/man1/{tool}.1"),
+            format!("share/bash-completion/completions/{tool}"),
+            format!("share/zsh/site-functions/_{tool}"),
+            format!("share/fish/vendor_completions.d/{tool}.fish"),
+        ] {
+            ensure!(installed.join(&file).is_file(), "{file} is not installed");
+        }
+    }
+    let kernel = installed.join("lib/ukl/kernel").canonicalize()?;
     // Nothing is where DESTDIR does not lead to, and nothing refers to where it was built.
     let top: Vec<_> = fs::read_dir(&dir)?
         .map(|entry| Ok(entry?.file_name()))
@@ -100,6 +118,21 @@ fn install(tools: &Tools) -> Result<()> {
 
     let work = dir.join("work");
     fs::create_dir(&work)?;
+    let archive = format!("kernel archive: {} (Linux 6.", kernel.display());
+    for words in [
+        "ukl-ld --version",
+        "ukl-run --version",
+        "symbol-rewriter --version",
+        "ukl-cc --ukl-version",
+    ] {
+        let said = process::check(&mut in_path(&installed, &work, words), patient(LIMIT))?;
+        let said = String::from_utf8_lossy(&said);
+        let line = said.lines().find(|line| line.starts_with(&archive));
+        ensure!(
+            line.is_some_and(|line| line.contains("ABI version 1")),
+            "{words}: {said}"
+        );
+    }
     fs::copy(
         tools::workspace().join("examples/hello/hello.c"),
         work.join("hello.c"),
@@ -126,6 +159,22 @@ fn install(tools: &Tools) -> Result<()> {
         ran.end == Some(End::Exit(0)) && ran.stdout == GREETING.as_bytes(),
         "{ran:?}"
     );
+
+    process::check(
+        &mut make(&[
+            "uninstall",
+            &format!("PREFIX={prefix}"),
+            &format!("DESTDIR={}", dir.display()),
+        ]),
+        patient(LIMIT),
+    )?;
+    let left = process::check(
+        Command::new("find")
+            .arg(&installed)
+            .args(["(", "-type", "f", "-o", "-type", "l", ")"]),
+        patient(LIMIT),
+    )?;
+    ensure!(left.is_empty(), "{}", String::from_utf8_lossy(&left));
     fs::remove_dir_all(&dir)?;
     Ok(())
 }

@@ -5,8 +5,34 @@ use std::os::unix::ffi::OsStrExt;
 
 use ukl_common::options;
 use ukl_common::options::OptionSpec;
+use ukl_common::options::Value;
 
 use crate::error::Error;
+
+/// The options that are ukl-cc's own, with no meaning to the linker or another one.
+pub const OPTIONS: &[OptionSpec] = &[
+    own(
+        "version",
+        "Print the version of ukl-cc, the compiler, the linker and the kernel archive",
+    ),
+    own("help", "Print a summary of the options"),
+    own(
+        "kernel-code",
+        "Compile C to an object that becomes part of the kernel, with the kernel's headers and \
+         flags",
+    ),
+];
+
+const fn own(name: &'static str, help: &'static str) -> OptionSpec {
+    OptionSpec {
+        name,
+        value: Value::None,
+        choices: &[],
+        aliases: &[],
+        default: None,
+        help,
+    }
+}
 
 /// What the arguments ask for.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,6 +117,18 @@ mod tests {
             ["-Xlinker", "--ukl-add=a:/b", "x.c"]
         );
         assert!(read(["--ukl-add".into()]).is_err());
+    }
+
+    #[test]
+    fn our_own_options_do_not_reach_the_linker() {
+        for spec in OPTIONS {
+            let asked = read([format!("--ukl-{}", spec.name).into()]).unwrap();
+            match asked {
+                Asked::Compiler(words) => panic!("{}: {words:?}", spec.name),
+                Asked::KernelCode(words) => assert!(words.is_empty()),
+                Asked::Version | Asked::Help => {}
+            }
+        }
     }
 
     #[test]

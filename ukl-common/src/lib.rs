@@ -6,6 +6,7 @@
 //! - [`cache`]: directories below `~/.cache/ukl`;
 //! - [`files`]: files that appear whole or not at all;
 //! - [`options`]: the table of the options `--ukl-*`;
+//! - [`temp`]: temporary directories that a killed process does not leave behind for long;
 //! - [`build_id`] and [`registry`]: which image belongs to which program;
 //! - [`debug_store`]: programs with their DWARF, for gdb.
 
@@ -19,3 +20,4 @@ pub mod options;
 pub mod recursion;
 pub mod registry;
 pub mod search;
+pub mod temp;

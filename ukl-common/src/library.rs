@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -55,7 +56,7 @@ impl Library {
 
     /// What `--version` says of the kernel archive.
     pub fn kernel_version(&self) -> KernelVersion {
-        KernelVersion(self.kernel())
+        KernelVersion::of(self.kernel())
     }
 }
 
@@ -64,10 +65,17 @@ pub fn myself() -> io::Result<PathBuf> {
     env::current_exe()?.canonicalize()
 }
 
-/// The kernel archive as `--version` shows it: its place, its kernel's release, or that it is
-/// missing.
+/// The kernel archive as `--version` shows it: its place, its kernel's release and the version of
+/// the ABI between that and programs at ring 0, or that it is missing.
 #[derive(Debug, Clone)]
 pub struct KernelVersion(PathBuf);
+
+impl KernelVersion {
+    /// That of the archive in this directory.
+    pub fn of(dir: PathBuf) -> KernelVersion {
+        KernelVersion(dir)
+    }
+}
 
 impl fmt::Display for KernelVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,10 +88,46 @@ impl fmt::Display for KernelVersion {
             );
         }
         write!(f, "kernel archive: {}", dir.display())?;
-        let release = std::fs::read_to_string(dir.join("version")).unwrap_or_default();
+        let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
+        let release = read("version");
+        let abi = read("abi");
+        // `ukl-abi 1`, then the values.
+        let abi = abi.lines().next().unwrap_or_default();
+        let abi = match abi.strip_prefix("ukl-abi ") {
+            Some(version) => format!("ABI version {}", version.trim()),
+            None => "no ABI version".to_owned(),
+        };
         match release.trim() {
-            "" => Ok(()),
-            release => write!(f, " (Linux {release})"),
+            "" => write!(f, " ({abi})"),
+            release => write!(f, " (Linux {release}, {abi})"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_shown_with_its_path_its_release_and_its_abi() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        let shown = || KernelVersion::of(path.clone()).to_string();
+        let place = path.display();
+        assert_eq!(
+            shown(),
+            format!("kernel archive: none in {place} (`make kernel' builds it)")
+        );
+        fs::write(path.join("vmlinux"), "").unwrap();
+        fs::write(path.join("version"), "6.12.57\n").unwrap();
+        assert_eq!(
+            shown(),
+            format!("kernel archive: {place} (Linux 6.12.57, no ABI version)")
+        );
+        fs::write(path.join("abi"), "ukl-abi 1\nUKL_THUNK_SIZE 128\n").unwrap();
+        assert_eq!(
+            shown(),
+            format!("kernel archive: {place} (Linux 6.12.57, ABI version 1)")
+        );
     }
 }

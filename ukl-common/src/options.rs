@@ -175,6 +175,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         ..FLAG
     },
     OptionSpec {
+        name: "save-dir",
+        value: Value::Required("DIR"),
+        help: "Copy every file that the link reads into DIR, with a script run-with that repeats \
+               the link from there",
+        ..FLAG
+    },
+    OptionSpec {
         name: "keep-temps",
         help: "Keep the temporary directory and print its path",
         ..FLAG
@@ -190,6 +197,10 @@ pub const ENVIRONMENT: &[Variable] = &[
     Variable {
         name: "UKL_IMAGE",
         help: "0: make no image; 1: make an image even for probes",
+    },
+    Variable {
+        name: "UKL_SAVE_DIR",
+        help: "As --ukl-save-dir, for every link: each gets a new directory in this one",
     },
     Variable {
         name: "UKL_LD",

@@ -16,6 +16,7 @@ use object::Object as _;
 use object::ObjectSection as _;
 use object::ObjectSymbol as _;
 use object::write;
+use ukl_common::temp::TempDir;
 use ukl_proto::stamp::Stamp;
 
 use crate::ImageError;
@@ -163,10 +164,8 @@ impl KernelArchive {
             });
         }
 
-        let tmp = tempfile::Builder::new()
-            .prefix("ukl-image")
-            .tempdir()
-            .map_err(|error| ImageError::write(&std::env::temp_dir(), error))?;
+        let tmp =
+            TempDir::new().map_err(|error| ImageError::write(&std::env::temp_dir(), error))?;
         let input = tmp.path().join("piggy.o");
         let output = tmp.path().join("vmlinux");
         fs::write(&input, piggy).map_err(|error| ImageError::write(&input, error))?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
+use std::path::PathBuf;
 
 use object::Object;
 use object::ObjectSection;
@@ -42,6 +43,25 @@ pub fn soname(path: &Path) -> Option<String> {
         .into_iter()
         .next()
         .or_else(file_name)
+}
+
+/// The directories in which a shared library has the linker look for those that it needs.
+pub fn run_path(path: &Path) -> Vec<PathBuf> {
+    let own = path.parent().unwrap_or(Path::new(""));
+    let mut lists = dynamic(path, elf::DT_RUNPATH);
+    lists.extend(dynamic(path, elf::DT_RPATH));
+    let dirs = lists.iter().flat_map(|list| list.split(':'));
+    dirs.map(|dir| {
+        let rest = dir
+            .strip_prefix("$ORIGIN")
+            .or_else(|| dir.strip_prefix("${ORIGIN}"));
+        match rest {
+            Some(rest) => own.join(rest.trim_start_matches('/')),
+            None => PathBuf::from(dir),
+        }
+    })
+    .filter(|dir| dir.is_dir())
+    .collect()
 }
 
 fn dynamic(path: &Path, tag: elf::DynamicTag) -> Vec<String> {

@@ -14,7 +14,7 @@ use std::process::ExitStatus;
 use std::process::Stdio;
 
 use memchr::memmem;
-use tempfile::NamedTempFile;
+use ukl_common::temp::TempDir;
 
 use crate::args::response;
 use crate::error::At;
@@ -31,7 +31,7 @@ const LONG: usize = 96 * 1024;
 pub struct Host {
     command: Command,
     /// Holds the arguments, if they are many. Has to live as long as the linker.
-    file: Option<NamedTempFile>,
+    file: Option<TempDir>,
     /// Leave out what GNU ld says of every program with a static glibc.
     quiet: bool,
 }
@@ -126,21 +126,18 @@ pub fn pass_on(said: &[u8]) {
 }
 
 /// Gives a command its arguments, through a file if they are many.
-pub fn args_or_file(command: &mut Command, words: &[OsString]) -> Result<Option<NamedTempFile>> {
+pub fn args_or_file(command: &mut Command, words: &[OsString]) -> Result<Option<TempDir>> {
     if words.iter().map(|word| word.len() + 1).sum::<usize>() < LONG {
         command.args(words);
         return Ok(None);
     }
-    let dir = std::env::temp_dir();
-    let mut file = tempfile::Builder::new()
-        .prefix("ukl-ld-args.")
-        .tempfile_in(&dir)
-        .at(&dir)?;
-    file.write_all(&response::join(words)).at(file.path())?;
+    let dir = TempDir::new().at(&std::env::temp_dir())?;
+    let file = dir.path().join("arguments");
+    std::fs::write(&file, response::join(words)).at(&file)?;
     let mut word = OsString::from("@");
-    word.push(file.path());
+    word.push(&file);
     command.arg(word);
-    Ok(Some(file))
+    Ok(Some(dir))
 }
 
 /// The status to exit with for a child's: its own, or as a shell has it for one that was killed.

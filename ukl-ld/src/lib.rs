@@ -27,11 +27,13 @@ pub mod missing;
 pub mod mode;
 pub mod program;
 pub mod rewrite;
+pub mod save;
 pub mod script;
 pub mod shared;
 pub mod startup;
 pub mod thunk;
 pub mod tools;
+pub mod version;
 
 pub use error::Error;
 pub use link::run;

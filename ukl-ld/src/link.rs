@@ -6,16 +6,15 @@ use std::mem;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 use std::process::ExitStatus;
 use std::thread;
 
-use tempfile::TempDir;
 use ukl_common::build_id;
 use ukl_common::debug_store;
 use ukl_common::files;
 use ukl_common::options;
 use ukl_common::registry;
+use ukl_common::temp::TempDir;
 use ukl_image::ImageError;
 use ukl_image::ImageSpec;
 use ukl_proto::image_conf::Binding;
@@ -52,12 +51,13 @@ use crate::mode::Mode;
 use crate::mode::Surroundings;
 use crate::program::Program;
 use crate::rewrite::Rewriter;
+use crate::save;
 use crate::shared;
 use crate::startup;
 use crate::thunk::code;
 use crate::thunk::table;
-use crate::tools;
 use crate::tools::Tools;
+use crate::version;
 
 /// Runs with the given arguments, the program's name first. Returns the exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
@@ -73,7 +73,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     if rust {
         args = startup::translate(&args);
     }
-    let own = UklOptions::collect(&args, std::env::var_os("UKL_FLAGS").as_deref())?;
+    let mut own = UklOptions::collect(&args, std::env::var_os("UKL_FLAGS").as_deref())?;
     if own.help {
         print!("{}", options::help());
         return Ok(0);
@@ -81,7 +81,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     let mut explain = Explain::new(own.explain);
     let mut tools = Tools::find(&argv0)?;
 
-    if let Some(status) = inform(&args, &tools)? {
+    if let Some(status) = inform(&args, &tools, own.kernel.as_deref())? {
         return Ok(exit_code(status));
     }
 
@@ -99,6 +99,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     };
 
     let around = Surroundings::here();
+    if let Some(dir) = save::save_if_asked(&args, &own, &tools, &around)? {
+        explain.phase("save", format_args!("{}", dir.display()));
+    }
     let code = match args.has(Role::Relocatable) {
         true => None,
         false => KernelCode::find(&args, &tools.libdir, own.wants_kernel_code())?,
@@ -133,6 +136,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     match &image {
         Some(path) => explain.phase("mode", format_args!("image {}", path.display())),
         None => explain.phase("mode", "program only"),
+    }
+    // A profile has the addresses of the image's program, so gprof needs that program.
+    let profiled = image.is_some() && startup::is_profiled(&args);
+    if profiled && own.program.is_none() {
+        own.program = Some(ukl_options::Place::Beside);
     }
     host::remove(image.as_ref().unwrap_or(&stale))?;
     if let Some(path) = &uplifted {
@@ -201,6 +209,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
         return Ok(exit_code(status));
     }
     explain.end();
+    if let (Ok(()), true, Some(place)) = (&made, profiled, &own.program) {
+        let path = place.path(&output, ukl_options::RING0);
+        eprintln!(
+            "ukl-ld: note: to profile the image's program, run gprof on {}",
+            path.display()
+        );
+    }
     made.map(|()| 0)
 }
 
@@ -246,7 +261,7 @@ fn host_link(
     {
         let routines = Routines::find(args, kernel)?;
         if !routines.is_empty() {
-            let temp = tempdir()?;
+            let temp = TempDir::new().at(&std::env::temp_dir())?;
             let mut more = words.to_vec();
             more.push(routines.for_the_host(temp.path())?.into_os_string());
             let (status, said) = Host::new(tools, &more)?.quiet(quiet).run_and_listen()?;
@@ -310,9 +325,12 @@ fn build(
     let symbols = archive.symbols;
     explain.phase("kernel", format_args!("entry = {:#x}", symbols.entry));
 
-    let mut temp = tempdir()?;
+    let temp = match own.keep_temps {
+        true => TempDir::kept(),
+        false => TempDir::new(),
+    };
+    let temp = temp.at(&std::env::temp_dir())?;
     if own.keep_temps {
-        temp.disable_cleanup(true);
         eprintln!("ukl-ld: temporary files are in {}", temp.path().display());
     }
 
@@ -471,15 +489,6 @@ fn binding_of(bound: calls::Bound) -> Binding {
     }
 }
 
-/// For what only this link needs.
-fn tempdir() -> Result<TempDir> {
-    let base = std::env::temp_dir();
-    tempfile::Builder::new()
-        .prefix("ukl-ld.")
-        .tempdir_in(&base)
-        .at(&base)
-}
-
 /// What the program is called in the guest.
 fn guest_name(output: &Path) -> String {
     let name = output
@@ -511,7 +520,7 @@ fn hint(messages: &str, absent: &[String], passed_over: &dyn Fn() -> Option<Stri
 }
 
 /// `--version`, `--help` and their likes: the real linker's answer, and ours with it.
-fn inform(args: &Args, tools: &Tools) -> Result<Option<ExitStatus>> {
+fn inform(args: &Args, tools: &Tools, kernel: Option<&Path>) -> Result<Option<ExitStatus>> {
     let first = args
         .list
         .iter()
@@ -523,19 +532,22 @@ fn inform(args: &Args, tools: &Tools) -> Result<Option<ExitStatus>> {
         .or((verbose && idle).then_some("v"))
     else {
         if verbose {
-            println!("{}", version_line(tools)?);
+            println!("{}", version::first_line(tools)?);
         }
         return Ok(None);
     };
     match name {
         "version" | "v" => {
-            println!("{}", version_line(tools)?);
-            let text = ask(tools, if name == "v" { &[] } else { &["--version"] })?;
-            text.lines().skip(1).for_each(|line| println!("{line}"));
+            println!("{}", version::first_line(tools)?);
+            if name == "version" {
+                println!("{}", version::archive(tools, kernel));
+                let text = version::ask(tools, "--version")?;
+                text.lines().skip(1).for_each(|line| println!("{line}"));
+            }
             Ok(Some(ExitStatus::default()))
         }
         "help" => {
-            let text = ask(tools, &["--help"])?;
+            let text = version::ask(tools, "--help")?;
             // Ours go in front of the list of targets, which is the end that scripts look for.
             let at = text.find("\nReport bugs").map_or(text.len(), |at| at + 1);
             print!("{}{}\n{}", &text[..at], options::help(), &text[at..]);
@@ -543,30 +555,4 @@ fn inform(args: &Args, tools: &Tools) -> Result<Option<ExitStatus>> {
         }
         _ => Host::new(tools, &args.host_words())?.exec().map(Some),
     }
-}
-
-/// The first line of `--version`. Build tools look for "GNU ld" in it.
-fn version_line(tools: &Tools) -> Result<String> {
-    let text = ask(tools, &["--version"])?;
-    let real = text.lines().next().unwrap_or("GNU ld").to_owned();
-    Ok(format!(
-        "ukl-ld {} (compatible with {real})",
-        env!("CARGO_PKG_VERSION")
-    ))
-}
-
-fn ask(tools: &Tools, args: &[&str]) -> Result<String> {
-    if args.is_empty() {
-        return Ok(String::new());
-    }
-    let (name, depth) = tools::depth(&tools.host_ld)?;
-    let output = Command::new(&tools.host_ld)
-        .args(args)
-        .env(name, depth)
-        .output();
-    let output = output.map_err(|source| Error::Run {
-        program: tools.host_ld.clone(),
-        source,
-    })?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

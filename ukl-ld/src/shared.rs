@@ -94,19 +94,30 @@ fn keep(part: &Path) -> Option<PathBuf> {
 /// Looks for the records of a shared library, the one of this very file first.
 pub fn recall(shared: &Path) -> Vec<Record> {
     let look = || -> Option<Vec<Record>> {
-        let dir = cache::directory("shared")?;
-        let key = key(shared)?;
-        let names = fs::read_dir(dir).ok()?.flatten();
-        let ours = names.filter(|entry| entry.file_name().to_string_lossy().starts_with(&key));
-        let mut records: Vec<Record> = ours
-            .filter_map(|entry| read(&fs::read(entry.path()).ok()?))
-            .collect();
+        let records = records(shared).into_iter();
+        let mut records: Vec<Record> = records.map(|(_, record)| record).collect();
         let real = shared.canonicalize().ok()?;
         records.sort_by_key(|record| {
             let output = record.dir.join(record.args.output());
             output.canonicalize().is_ok_and(|output| output != real)
         });
         Some(records)
+    };
+    look().unwrap_or_default()
+}
+
+/// The records of a shared library in no order, each with its name among all records.
+pub fn records(shared: &Path) -> Vec<(OsString, Record)> {
+    let look = || -> Option<Vec<(OsString, Record)>> {
+        let dir = cache::directory("shared")?;
+        let key = key(shared)?;
+        let names = fs::read_dir(dir).ok()?.flatten();
+        let ours = names.filter(|entry| entry.file_name().to_string_lossy().starts_with(&key));
+        let records = ours.filter_map(|entry| {
+            let record = read(&fs::read(entry.path()).ok()?)?;
+            Some((entry.file_name(), record))
+        });
+        Some(records.collect())
     };
     look().unwrap_or_default()
 }

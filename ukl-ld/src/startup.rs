@@ -52,6 +52,14 @@ pub fn is_static(args: &Args) -> bool {
     args.list.iter().any(|arg| arg.name() == Some("static"))
 }
 
+/// Whether the program writes a profile for gprof (`gcc -pg`).
+pub fn is_profiled(args: &Args) -> bool {
+    args.inputs().any(|path| {
+        let name = Path::new(path).file_name().unwrap_or_default();
+        name == "gcrt1.o" || name == "grcrt1.o"
+    })
+}
+
 /// The arguments with a driver's own words translated.
 pub fn translate(args: &Args) -> Args {
     let words = args.list.iter().flat_map(|arg| arg.words.iter().cloned());

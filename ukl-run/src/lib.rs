@@ -26,6 +26,8 @@ pub mod terminal;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use ukl_common::library::Library;
+
 pub use error::Error;
 pub use error::Result;
 
@@ -57,6 +59,11 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         Err(message) => {
             let failed = message.use_stderr();
             let _ = message.print();
+            if message.kind() == clap::error::ErrorKind::DisplayVersion
+                && let Ok(library) = Library::find()
+            {
+                println!("{}", library.kernel_version());
+            }
             return if failed {
                 ExitCode::from(FAILED)
             } else {

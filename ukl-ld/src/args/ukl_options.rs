@@ -85,6 +85,8 @@ pub struct UklOptions {
     pub ring3: Option<Place>,
     /// `--ukl-keep-temps`: keep the temporary directory.
     pub keep_temps: bool,
+    /// `--ukl-save-dir`: the directory to save the link in.
+    pub save_dir: Option<PathBuf>,
     /// The policy options.
     pub policy: Policy,
     /// How much of each thread's stack is shared, in bytes.
@@ -141,6 +143,7 @@ impl UklOptions {
             "no-image" => self.no_image = true,
             "debug" => self.debug = true,
             "keep-temps" => self.keep_temps = true,
+            "save-dir" => self.save_dir = Some(required(spec, value)?.into()),
             "image" => self.image = Some(required(spec, value)?.into()),
             "kernel" => self.kernel = Some(required(spec, value)?.into()),
             "program" => self.program = Some(Place::of(value)),

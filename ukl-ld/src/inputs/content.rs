@@ -10,7 +10,7 @@ use crate::inputs::File;
 use crate::inputs::FileKind;
 
 /// What a file begins like.
-pub(super) enum Content {
+pub(crate) enum Content {
     Object,
     Archive,
     Shared,
@@ -18,7 +18,7 @@ pub(super) enum Content {
     Other(&'static str),
 }
 
-pub(super) fn kind(path: &Path) -> Result<Content> {
+pub(crate) fn kind(path: &Path) -> Result<Content> {
     let mut head = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(20).read_to_end(&mut head))
@@ -50,7 +50,7 @@ pub fn file(path: &Path) -> Option<File> {
 }
 
 /// `foo` of libfoo.so, libfoo.so.1.2 and libfoo-1.2.so.
-pub(super) fn library_stem(path: &Path) -> Option<String> {
+pub(crate) fn library_stem(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     if name.starts_with("ld-linux") {
         return Some("ld-linux".into());
@@ -60,7 +60,7 @@ pub(super) fn library_stem(path: &Path) -> Option<String> {
 }
 
 /// Parts of the C library that its libc.a holds, or that a static program has no use for.
-pub(super) fn is_part_of_libc(stem: &str) -> bool {
+pub(crate) fn is_part_of_libc(stem: &str) -> bool {
     matches!(stem, "c" | "ld-linux")
 }
 

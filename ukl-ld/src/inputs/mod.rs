@@ -24,7 +24,7 @@ use crate::shared::Record;
 use crate::tools::Tools;
 
 pub mod content;
-mod rust;
+pub(crate) mod rust;
 pub mod search;
 
 use content::Content;
@@ -443,6 +443,8 @@ impl Resolver<'_> {
             };
         }
         match shared {
+            // A linker script by the name of a shared library.
+            Some(script) if matches!(kind(&script)?, Content::Text) => self.file(&script, depth)?,
             Some(shared) if self.take_apart(&format!("-l{}", name.display()), &shared)? => {}
             Some(shared) => {
                 let asked = format!("-l{}", name.display());

@@ -30,7 +30,7 @@ const ALLOCATOR: [(&str, &str); 4] = [
 const MARK: &str = "__rust_no_alloc_shim_is_unstable";
 
 /// The static libraries that a shared std is made of.
-pub(super) fn standard(shared: &Path) -> Option<Vec<PathBuf>> {
+pub(crate) fn standard(shared: &Path) -> Option<Vec<PathBuf>> {
     let name = shared.file_name()?.as_bytes();
     let dir = shared.parent()?;
     let toolchain = dir.parent()?.parent()?.file_name()? == "rustlib";

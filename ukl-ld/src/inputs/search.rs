@@ -13,7 +13,7 @@ use crate::args::table::Role;
 use crate::script;
 
 /// The directories of `-L`, in order.
-pub(super) fn search_dirs(args: &Args, base: &Path) -> Vec<PathBuf> {
+pub(crate) fn search_dirs(args: &Args, base: &Path) -> Vec<PathBuf> {
     let sysroot = args
         .last(Role::Sysroot)
         .map(PathBuf::from)
@@ -47,7 +47,7 @@ pub fn archive(args: &Args, name: &OsStr, dynamic: bool) -> Option<PathBuf> {
 }
 
 /// A directory that may begin with `=` or `$SYSROOT`.
-pub(super) fn under(sysroot: &Path, dir: &[u8]) -> PathBuf {
+pub(crate) fn under(sysroot: &Path, dir: &[u8]) -> PathBuf {
     let rest = dir
         .strip_prefix(b"=")
         .or_else(|| dir.strip_prefix(b"$SYSROOT"));
@@ -62,7 +62,7 @@ pub(super) fn under(sysroot: &Path, dir: &[u8]) -> PathBuf {
 }
 
 /// The directories that the linker searches on its own.
-pub(super) fn system_dirs(ld: &Path) -> Vec<PathBuf> {
+pub(crate) fn system_dirs(ld: &Path) -> Vec<PathBuf> {
     let output = Command::new(ld)
         .arg("--verbose")
         .stdin(Stdio::null())
@@ -75,7 +75,7 @@ pub(super) fn system_dirs(ld: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-pub(super) fn named(before: &str, name: &OsStr, behind: &str) -> OsString {
+pub(crate) fn named(before: &str, name: &OsStr, behind: &str) -> OsString {
     let mut whole = OsString::from(before);
     whole.push(name);
     whole.push(behind);

@@ -27,6 +27,7 @@ use object::read::elf::FileHeader;
 use object::read::elf::SectionHeader;
 use object::read::elf::Sym;
 use symbol_rewriter::Input;
+use ukl_common::temp::TempDir;
 
 use crate::args::Args;
 use crate::args::Kind;
@@ -58,7 +59,7 @@ pub struct KernelCode {
     /// The shortcuts that come with UKL are among them.
     pub shortcuts: bool,
     /// Holds what was made of it.
-    temp: tempfile::TempDir,
+    temp: TempDir,
 }
 
 /// The finished module.
@@ -96,11 +97,7 @@ impl KernelCode {
         if taken.is_empty() && members.is_empty() && !shortcuts {
             return Ok(None);
         }
-        let base = std::env::temp_dir();
-        let temp = tempfile::Builder::new()
-            .prefix("ukl-ld-code.")
-            .tempdir_in(&base)
-            .at(&base)?;
+        let temp = TempDir::new().at(&std::env::temp_dir())?;
         let mut objects: Vec<PathBuf> = taken.iter().cloned().collect();
         for (index, member) in members.iter().enumerate() {
             let path = temp.path().join(format!("member-{index}.o"));

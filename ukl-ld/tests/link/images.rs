@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::bench::Bench;
 use crate::bench::both;
 use crate::bench::silent;
+use crate::bench::stdout;
 use crate::skip::skip;
 
 /// gcc with ukl-ld and the archive, or nothing if the kernel is not built.
@@ -102,5 +103,35 @@ fn an_image_is_found_wherever_its_program_goes() {
     assert_eq!(
         link.canonicalize().unwrap(),
         bench.path("hello.ukl").canonicalize().unwrap()
+    );
+}
+
+/// The counts that the program writes for gprof are for the addresses of the image's program.
+#[test]
+fn a_profiled_program_is_kept_for_gprof() {
+    let bench = Bench::new();
+    let Some(mut gcc) = gcc(&bench) else { return };
+    bench.file(
+        "x.c",
+        "static __attribute__((noinline)) long f(long n) {\n\
+           return n < 2 ? n : f(n - 1) + f(n - 2);\n}\n\
+         int main(void) { return f(9) == 34 ? 42 : 1; }\n",
+    );
+    gcc.args(["-pg", "x.c", "-o", "x", "-Wl,--ukl-ring3"]);
+    let output = gcc.output().unwrap();
+    assert!(output.status.success(), "{}", both(&output));
+    assert_eq!(
+        both(&output),
+        "ukl-ld: note: to profile the image's program, run gprof on x.ring0\n"
+    );
+    // It runs on this machine as in a guest.
+    assert_eq!(bench.run("x.ring3").status.code(), Some(crate::bench::GOOD));
+    let profile = stdout(&bench.ok("gprof", "-b -q x.ring0 gmon.out"));
+    // f(9) makes 108 calls of itself.
+    assert!(
+        profile
+            .lines()
+            .any(|line| line.contains("1+108") && line.contains("f [")),
+        "{profile}"
     );
 }

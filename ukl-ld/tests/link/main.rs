@@ -14,3 +14,5 @@ mod modes;
 mod options;
 mod programs;
 mod rust;
+mod save;
+mod temp;

@@ -95,6 +95,29 @@ fn version_is_that_of_a_gnu_ld() {
     );
     assert!(first.starts_with(&expected), "{first}");
     assert!(stdout(&output).contains("Free Software Foundation"));
+    let archive = format!(
+        "\nkernel archive: none in {}/kernel ",
+        bench.libdir().display()
+    );
+    assert!(stdout(&output).contains(&archive), "{}", stdout(&output));
+}
+
+#[test]
+fn version_names_the_kernel_archive() {
+    let bench = Bench::new();
+    let dir = bench.kernel().canonicalize().unwrap();
+    bench.file("kernel/version", "6.12.1-test\n");
+    bench.file("kernel/abi", "ukl-abi 7\n");
+    let output = bench
+        .command(UKL_LD)
+        .args(["--version", "--ukl-kernel=kernel"])
+        .output()
+        .unwrap();
+    let archive = format!(
+        "\nkernel archive: {} (Linux 6.12.1-test, ABI version 7)\n",
+        dir.display()
+    );
+    assert!(stdout(&output).contains(&archive), "{}", stdout(&output));
 }
 
 #[test]

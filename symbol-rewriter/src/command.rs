@@ -1,0 +1,31 @@
+//! The command line of `symbol-rewriter`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Prefixes the symbols of an x86-64 object or static library, and turns its `syscall`
+/// instructions into calls of thunks.
+#[derive(Debug, Parser)]
+#[command(name = "symbol-rewriter", version)]
+pub struct Args {
+    /// What goes in front of every symbol that the linker does not make itself
+    #[arg(long, value_name = "P", default_value = "_ukl_")]
+    pub prefix: std::ffi::OsString,
+    /// Leave the `syscall` and `hlt` instructions alone
+    #[arg(long)]
+    pub no_sites: bool,
+    /// Replace `syscall` instructions altogether where that is right, by calls of thunks that save
+    /// what the code behind them needs
+    #[arg(long)]
+    pub call_form: bool,
+    /// Print how many sites there were, what became of them, and why any was left
+    #[arg(long)]
+    pub report: bool,
+    /// The file to write; may be the input itself
+    #[arg(short, long, value_name = "OUT", required_unless_present = "report")]
+    pub output: Option<PathBuf>,
+    /// An object, an archive, thin or not, or a linker script that names archives
+    #[arg(value_name = "INPUT")]
+    pub input: PathBuf,
+}

@@ -1,0 +1,13 @@
+//! The command `ukl-docgen`, which only the build runs.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match ukl_docgen::run(std::env::args_os()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ukl-docgen: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
