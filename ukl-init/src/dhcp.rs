@@ -8,7 +8,8 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::config::Address;
+use ukl_proto::run::Address;
+
 use crate::sys;
 
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -1,12 +1,12 @@
-//! Errors as text: init only reports them.
+//! Errors as text, since init only reports them.
 
 use std::fmt;
 
-/// An error of init's own.
+/// An error.
 #[derive(Debug)]
 pub struct Error(pub String);
 
-/// A result with init's own error.
+/// A result with such an error.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl fmt::Display for Error {

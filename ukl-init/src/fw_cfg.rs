@@ -1,7 +1,7 @@
 //! QEMU's firmware configuration device, read through its I/O ports (docs/specs/fw_cfg.rst of QEMU).
 //!
-//! The kernel's driver finds the device through ACPI only. This code is for machines without ACPI,
-//! such as microvm.
+//! The kernel's driver finds the device by ACPI only. This is for machines without ACPI, such as
+//! microvm.
 
 use std::arch::asm;
 use std::io;
@@ -12,7 +12,7 @@ const SELECTOR: u16 = 0x510;
 const DATA: u16 = 0x511;
 const SIGNATURE: u16 = 0x00;
 const DIRECTORY: u16 = 0x19;
-/// A larger size means that this is not the device.
+/// Limits for what the device says.
 const MAX_FILES: u32 = 4096;
 const MAX_SIZE: u32 = 16 << 20;
 
@@ -24,7 +24,7 @@ pub fn read(name: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(find(&mut device, name))
 }
 
-/// A source of bytes. It is a trait so that it can be tested.
+/// The device, or a stand-in for tests.
 trait Device {
     fn select(&mut self, item: u16);
     fn byte(&mut self) -> u8;
@@ -38,7 +38,7 @@ struct Ports;
 
 impl Device for Ports {
     fn select(&mut self, item: u16) {
-        // SAFETY: `read` has obtained access to this port, and reading it does not affect memory.
+        // SAFETY: `read` got access to this port, and the instruction does not touch memory.
         unsafe { asm!("out dx, ax", in("dx") SELECTOR, in("ax") item, options(nomem, nostack)) };
     }
 

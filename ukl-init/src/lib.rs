@@ -4,13 +4,16 @@
 //! starts and after it ends. In order, one file each:
 //!
 //! 1. [`mounts`]: the kernel's file systems, later the volumes of the host;
-//! 2. [`kernel_code`]: the program's part in the kernel, if it has one; [`seal`]: the image's
-//!    programs become immutable;
-//! 3. [`config`]: what the image says, and what ukl-run says through the firmware;
-//! 4. [`ports`] and [`streams`]: the channels to ukl-run and the pumps behind the program's pipes;
-//! 5. [`net`]: loopback and the network card, with [`dhcp`] where nobody gave an address;
-//! 6. [`policy`] and [`program`]: the ring-3 variant if asked for, fork and exec, reaping;
+//! 2. [`config`]: the image's configuration, and the records of `ukl-run`;
+//! 3. [`kernel_code`]: the program's kernel module, if it has one; [`seal`]: makes the image's
+//!    programs immutable;
+//! 4. [`ports`], [`status`] and [`streams`]: the channels to `ukl-run`, and the pumps between them
+//!    and the program's pipes;
+//! 5. [`net`]: loopback and the network card, with [`dhcp`] if nobody gave an address;
+//! 6. [`program`]: the ring-3 variant if asked for, fork and exec, reaping;
 //! 7. [`power`]: the end.
+//!
+//! The formats of all that init reads from outside are in [`ukl_proto`].
 
 pub mod config;
 pub mod dhcp;
@@ -19,36 +22,43 @@ pub mod fw_cfg;
 pub mod kernel_code;
 pub mod mounts;
 pub mod net;
-pub mod policy;
 pub mod ports;
 pub mod power;
 pub mod program;
 pub mod seal;
+pub mod status;
 pub mod streams;
 mod sys;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use config::Config;
-use config::Stdio;
+use ukl_proto::image_conf::ImageConf;
+use ukl_proto::run;
+use ukl_proto::run::Stdio;
+use ukl_proto::status::Output;
+use ukl_proto::status::Report;
+use ukl_proto::status::Request;
+
 use error::Error;
 use error::Result;
-use ports::Status;
 use program::Ended;
 use program::Program;
+use status::Status;
+use streams::Controls;
 use streams::Streams;
 
 /// Prints a line to the console, which is where the kernel's log goes.
 pub fn say(text: impl std::fmt::Display) {
     use std::io::Write as _;
-    // There is nobody to tell when the console does not work.
+    // If the console does not work, there is no other place.
     let _ = writeln!(std::io::stderr(), "ukl-init: {text}");
 }
 
 /// Runs the guest from the first mount to power-off.
 pub fn run() -> ! {
-    // The end of init is a kernel panic, which ukl-run takes note of; half an init is nothing.
+    // The end of init is a kernel panic, which ends the machine and which ukl-run reports.
     std::panic::set_hook(Box::new(|info| {
         say(format_args!("bug: {info}"));
         std::process::abort();
@@ -59,7 +69,7 @@ pub fn run() -> ! {
         Err(error) => {
             say(format_args!("error: {error}"));
             if let Some(status) = &status {
-                status.line(&format!("error {}", error.to_string().replace('\n', " ")));
+                status.send(&Report::Error(error.to_string()));
             }
             Ended::Exited(125)
         }
@@ -67,7 +77,7 @@ pub fn run() -> ! {
     program::kill_everything();
     mounts::flush();
     if let Some(status) = &status {
-        status.line(&ended.to_string());
+        status.send(&ended.report());
         status.wait_for_goodbye();
     } else {
         ended.tell();
@@ -78,57 +88,79 @@ pub fn run() -> ! {
 /// Everything up to the end of the program and of its output.
 fn guest(status: &mut Option<Arc<Status>>) -> Result<Ended> {
     mounts::kernel_file_systems();
-    let image = config::Image::read();
-    // Nothing may write to a program that is sealed.
-    let loaded = image.as_ref().ok().map(config::Image::load_kernel_code);
+    let image = config::image();
+    // Nothing may write to a program once it is sealed.
+    let loaded = image.as_ref().ok().map(load_kernel_code);
     seal::programs();
-    let blob = config::blob()?;
-    let config = match &blob {
-        Some(blob) => Config::parse(blob)?,
-        None => Config::of_plain_boot(),
-    };
-    // First of all the channel on which errors are told.
-    if config.stdio != Stdio::Console {
+    let records = config::records()?;
+    // The status port comes first: it carries errors, that of records of another version too.
+    if records.as_deref().is_some_and(run::has_status_port) {
         *status = Some(Arc::new(Status::open()?));
     }
+    let run = config::run(records.as_deref())?;
     let image = image?;
     loaded.transpose()?;
-    sys::set_hostname(&config.hostname);
+    sys::set_hostname(&run.hostname);
+    net::add_host(&run.hostname);
     sys::raise_limits();
-    net::bring_up(&config.network);
-    mounts::volumes(&config)?;
+    net::bring_up(&run.network);
+    mounts::volumes(&run)?;
 
-    let mut streams = Streams::new(&config)?;
-    let path = program::for_ring(&image, config.ring)?;
-    for command in &config.beside {
-        program::start_beside(command, &config, &path)?;
+    let mut streams = Streams::new(&run)?;
+    let path = program::for_ring(&image, run.ring)?;
+    for command in &run.beside {
+        program::start_beside(command, &run, &path)?;
     }
-    let policy = config.policy.or(image.policy);
+    let policy = run.policy.or(image.policy);
     if policy.shares_stacks() && !image.policy.shares_stacks() {
         let what = "its stacks cannot be shared: it was not linked with --ukl-stack=shared";
-        return Err(Error(format!("{}: {what}", image.program.display())));
+        return Err(Error(format!("{}: {what}", image.program)));
     }
-    policy.tell()?;
-    let program = Arc::new(Program::start(&path, &config, policy, &mut streams)?);
+    if let Some(size) = image.stack_size {
+        kernel_code::set_stack_size(size)?;
+    }
+    let handles = streams.take()?;
+    let tty = run.stdio != Stdio::Ports;
+    let program = Program::start(&path, &run, policy, handles, tty)?;
+    let program = Arc::new(program);
     if let Some(status) = status {
-        status.line("started");
-        status.listen(Arc::clone(&program), streams.controls());
+        status.send(&Report::Started);
+        let (program, controls) = (Arc::clone(&program), streams.controls());
+        status.listen(move |request| obey(request, &program, &controls));
     }
     let ended = program.wait();
-    // What it has left behind may still hold its pipes.
+    // Processes that it has left behind may still have its pipes open.
     program::kill_everything();
     let sent = streams.drain();
     if let Some(status) = status {
-        status.line(&format!(
-            "sent {} {}",
-            sent.stdout.load(Ordering::Acquire),
-            sent.stderr.load(Ordering::Acquire)
-        ));
+        status.send(&Report::Sent {
+            stdout: sent.stdout.load(Ordering::Acquire),
+            stderr: sent.stderr.load(Ordering::Acquire),
+        });
     }
     Ok(ended)
 }
 
-/// `error` with what was being done.
+fn load_kernel_code(image: &ImageConf) -> Result<()> {
+    match &image.kernel_code {
+        Some(code) => kernel_code::load(code, Path::new(&image.program)),
+        None => Ok(()),
+    }
+}
+
+/// Does what `ukl-run` asks for while the program runs.
+fn obey(request: Request, program: &Program, controls: &Controls) {
+    match request {
+        Request::Signal(number) => program.signal(number),
+        Request::Closed(Output::Stdout) => controls.close_stdout(),
+        Request::Closed(Output::Stderr) => controls.close_stderr(),
+        Request::Window { rows, columns } => controls.resize(rows, columns),
+        // Only the status port itself has to know.
+        Request::Goodbye => {}
+    }
+}
+
+/// Puts what was being done in front of an error.
 pub(crate) fn failed(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Error {
     move |error| Error(format!("{what}: {error}"))
 }

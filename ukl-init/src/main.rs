@@ -1,4 +1,4 @@
-//! The guest's init: an ordinary process that starts the program and stops the machine.
+//! The guest's init: starts the program, and switches the machine off when it ends.
 
 fn main() {
     if std::process::id() != 1 {

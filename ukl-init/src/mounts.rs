@@ -1,13 +1,16 @@
 //! Mounts the kernel's file systems and the directories of the host.
 
 use std::fs;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::config::Config;
-use crate::config::Mount;
+use ukl_proto::run::Mount;
+use ukl_proto::run::Run;
+
 use crate::error::Result;
 use crate::failed;
 use crate::say;
@@ -16,8 +19,11 @@ use crate::sys;
 const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 const SHARED: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV;
 
-/// File systems that every process may expect.
-const NEEDED: &[(&str, &str, libc::c_ulong, &str)] = &[
+/// A file system of the kernel: its type, where it is mounted, mount flags, options.
+type KernelFs = (&'static str, &'static str, libc::c_ulong, &'static str);
+
+/// File systems that every process expects.
+const NEEDED: &[KernelFs] = &[
     ("proc", "/proc", QUIET, ""),
     ("sysfs", "/sys", QUIET, ""),
     ("devtmpfs", "/dev", libc::MS_NOSUID, "mode=0755"),
@@ -32,23 +38,33 @@ const NEEDED: &[(&str, &str, libc::c_ulong, &str)] = &[
     ),
 ];
 
-/// File systems that only some kernels have.
-const WELCOME: &[(&str, &str, libc::c_ulong, &str)] = &[
+/// File systems that some kernels have.
+const OPTIONAL: &[KernelFs] = &[
     ("mqueue", "/dev/mqueue", QUIET, ""),
     ("cgroup2", "/sys/fs/cgroup", QUIET, ""),
     ("tracefs", "/sys/kernel/tracing", QUIET, ""),
     ("securityfs", "/sys/kernel/security", QUIET, ""),
 ];
 
-/// Mounts the kernel's file systems. A failure is only reported: the program may not need it.
+/// Mounts the kernel's file systems. A failure is only a warning, since the program may not need the
+/// file system.
 pub fn kernel_file_systems() {
     for (kind, dir, flags, options) in NEEDED {
-        make_dir(Path::new(dir));
-        if let Err(error) = sys::mount(kind, Path::new(dir), kind, *flags, options) {
+        let dir = Path::new(dir);
+        make_dir(dir);
+        // What the image has there would be hidden by the mount.
+        let below = File::open(dir);
+        if let Err(error) = sys::mount(kind, dir, kind, *flags, options) {
+            let dir = dir.display();
             say(format_args!("warning: {dir}: cannot mount {kind}: {error}"));
+        } else if matches!(*kind, "tmpfs" | "devtmpfs")
+            && let Err(error) = below.and_then(|below| move_contents(&below, dir))
+        {
+            let dir = dir.display();
+            say(format_args!("warning: {dir}: files of the image: {error}"));
         }
     }
-    for (kind, dir, flags, options) in WELCOME {
+    for (kind, dir, flags, options) in OPTIONAL {
         make_dir(Path::new(dir));
         let _ = sys::mount(kind, Path::new(dir), kind, *flags, options);
     }
@@ -63,7 +79,7 @@ pub fn kernel_file_systems() {
     let _ = fs::create_dir_all("/run/ukl");
 }
 
-/// Creates a directory if it is missing. If that fails, the mount reports it.
+/// Makes a directory if it is missing. If that fails, so does the mount, which is reported.
 fn make_dir(dir: &Path) {
     let _ = fs::DirBuilder::new()
         .recursive(true)
@@ -71,12 +87,44 @@ fn make_dir(dir: &Path) {
         .create(dir);
 }
 
-/// Mounts the host's directories and creates the symbolic links that belong to them.
-pub fn volumes(config: &Config) -> Result<()> {
-    for mount in &config.mounts {
+/// Moves the contents of a directory, which need not have a path any more, to another one.
+fn move_contents(from: &File, to: &Path) -> io::Result<()> {
+    // Such a link leads to the directory itself, not to what is mounted on it (proc_pid_fd(5)).
+    let from = format!("/proc/self/fd/{}", from.as_raw_fd());
+    move_entries(Path::new(&from), to)
+}
+
+/// Moves files, directories and symbolic links to a directory on another file system. What is there
+/// already stays, and devices are left alone: devtmpfs has the kernel's.
+fn move_entries(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let meta = fs::symlink_metadata(&source)?;
+        let is_new = fs::symlink_metadata(&target).is_err();
+        if meta.is_dir() {
+            if is_new {
+                fs::create_dir(&target)?;
+                fs::set_permissions(&target, meta.permissions())?;
+            }
+            move_entries(&source, &target)?;
+        } else if is_new && meta.is_symlink() {
+            symlink(fs::read_link(&source)?, &target)?;
+        } else if is_new && meta.is_file() {
+            fs::copy(&source, &target)?;
+            // Its memory is free for others then.
+            fs::remove_file(&source)?;
+        }
+    }
+    Ok(())
+}
+
+/// Mounts the host's directories, and makes the symbolic links that belong to them.
+pub fn volumes(run: &Run) -> Result<()> {
+    for mount in &run.mounts {
         let dir = &mount.dir;
         fs::create_dir_all(dir).map_err(failed(dir.display()))?;
-        // Host name and addresses are the guest's own, even if it has the host's /etc.
+        // The guest's own names and addresses are in /etc, even if the rest of /etc is the host's.
         let etc = dir == Path::new("/etc");
         let saved = if etc { save_own_files() } else { Vec::new() };
         mount_9p(mount).map_err(failed(format_args!("cannot mount {}", dir.display())))?;
@@ -88,26 +136,27 @@ pub fn volumes(config: &Config) -> Result<()> {
             }
         }
     }
-    for (path, target) in &config.links {
-        // The image may have an empty directory in this place.
+    for link in &run.links {
+        let path = &link.path;
+        // An empty directory of the image may be in the way.
         let _ = fs::remove_dir(path);
         if fs::symlink_metadata(path).is_err() {
-            symlink(target, path).map_err(failed(path.display()))?;
+            symlink(&link.target, path).map_err(failed(path.display()))?;
         }
     }
     Ok(())
 }
 
 fn mount_9p(mount: &Mount) -> io::Result<()> {
-    // Without a cache, every write has reached the host when it returns, and fsync is the host's
-    // fsync, as databases need it. A directory that the host does not change can be cached.
+    // Without a cache, a write has reached the host when it returns, and fsync is the host's fsync,
+    // as databases need it. A directory that the host leaves unchanged can be cached.
     let cache = if mount.cached { "loose" } else { "none" };
     let options = format!("trans=virtio,version=9p2000.L,msize=512000,access=client,cache={cache}");
     let flags = if mount.writable { 0 } else { libc::MS_RDONLY };
     sys::mount(&mount.tag, &mount.dir, "9p", flags, &options)
 }
 
-/// Copies of the files that describe this guest's network, and their places.
+/// Copies the files that name this machine's network; the copies, and where they belong.
 fn save_own_files() -> Vec<(String, &'static str)> {
     let mut saved = Vec::new();
     for path in ["/etc/resolv.conf", "/etc/hosts"] {
@@ -119,7 +168,7 @@ fn save_own_files() -> Vec<(String, &'static str)> {
     saved
 }
 
-/// Writes all data back and unmounts the host's directories and disks.
+/// Writes all dirty data and unmounts the host's directories and disks.
 pub fn flush() {
     sys::sync();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -129,8 +178,41 @@ pub fn flush() {
             continue;
         };
         if kind == "9p" || source.is_some_and(|source| source.starts_with("/dev/")) {
-            // A file system that stays busy has been synced.
+            // A file system that is busy has been synced.
             let _ = sys::unmount(Path::new(dir));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn contents_move_and_what_is_there_stays() {
+        let base = std::env::temp_dir().join(format!("ukl-init-{}", std::process::id()));
+        let (from, to) = (base.join("from"), base.join("to"));
+        fs::create_dir_all(from.join("dir/deep")).unwrap();
+        fs::create_dir_all(to.join("dir")).unwrap();
+        fs::write(from.join("dir/deep/file"), "moved").unwrap();
+        let mode = |mode| fs::Permissions::from_mode(mode);
+        fs::set_permissions(from.join("dir/deep"), mode(0o710)).unwrap();
+        fs::set_permissions(from.join("dir/deep/file"), mode(0o640)).unwrap();
+        fs::write(from.join("both"), "hidden").unwrap();
+        fs::write(to.join("both"), "kept").unwrap();
+        symlink("dir", from.join("link")).unwrap();
+
+        move_contents(&File::open(&from).unwrap(), &to).unwrap();
+        let text = |name: &str| fs::read_to_string(to.join(name)).unwrap();
+        assert_eq!(text("dir/deep/file"), "moved");
+        assert_eq!(text("both"), "kept");
+        assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("dir"));
+        let mode = |name: &str| fs::metadata(to.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode("dir/deep") & 0o7777, 0o710);
+        assert_eq!(mode("dir/deep/file") & 0o7777, 0o640);
+        assert!(!from.join("dir/deep/file").exists());
+        fs::remove_dir_all(base).unwrap();
     }
 }

@@ -7,13 +7,41 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::os::fd::BorrowedFd;
 
-use crate::config::Address;
-use crate::config::Network;
+use ukl_proto::run::Address;
+use ukl_proto::run::Network;
+
 use crate::dhcp;
 use crate::say;
 use crate::sys;
 
-/// Configures the network. A failure is only reported: not every program needs a network.
+/// The names and addresses of hosts (hosts(5)).
+const HOSTS: &str = "/etc/hosts";
+
+/// Adds the machine's own name to [`HOSTS`], as programs look it up.
+pub fn add_host(name: &str) {
+    let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
+    if has_host(&hosts, name) {
+        return;
+    }
+    let end = if hosts.is_empty() || hosts.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    if let Err(error) = fs::write(HOSTS, format!("{hosts}{end}127.0.1.1 {name}\n")) {
+        say(format_args!("warning: {HOSTS}: {error}"));
+    }
+}
+
+fn has_host(hosts: &str, name: &str) -> bool {
+    let names = |line: &str| {
+        let entry = line.split('#').next().unwrap_or_default().to_owned();
+        entry.split_whitespace().skip(1).any(|known| known == name)
+    };
+    hosts.lines().any(names)
+}
+
+/// Brings the network up. A failure is only a warning, since not every program needs a network.
 pub fn bring_up(network: &Network) {
     if let Err(error) = try_bring_up(network) {
         say(format_args!("warning: the network is not up: {error}"));
@@ -127,5 +155,21 @@ fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
     libc::sockaddr {
         sa_family: libc::AF_INET as libc::sa_family_t,
         sa_data: data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_known_by_any_of_its_names() {
+        let hosts = "127.0.0.1 localhost here # ukl\n127.0.1.1\tukl2\n";
+        for known in ["localhost", "here", "ukl2"] {
+            assert!(has_host(hosts, known), "{known}");
+        }
+        for unknown in ["ukl", "127.0.0.1", "#"] {
+            assert!(!has_host(hosts, unknown), "{unknown}");
+        }
     }
 }

@@ -1,7 +1,6 @@
-//! The program: its ring, its start, its end, and the processes beside it.
+//! The program: its ring, its start and its end, and the processes beside it.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -15,30 +14,27 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::config::Config;
-use crate::config::Image;
-use crate::config::Ring;
-use crate::config::Slots;
-use crate::config::Stdio;
+use ukl_proto::image_conf::ImageConf;
+use ukl_proto::policy::Policy;
+use ukl_proto::ring3;
+use ukl_proto::run::Ring;
+use ukl_proto::run::Run;
+use ukl_proto::status::Report;
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::failed;
-use crate::policy::Policy;
 use crate::say;
-use crate::streams::Streams;
 use crate::sys;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/ukl";
 
-/// Where an ELF file of 64 bits has its flags: the mark for ring 0.
-const E_FLAGS: usize = 0x30;
-
 /// How the program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// By itself, with a status.
+    /// It exited with a status.
     Exited(i32),
-    /// By a signal.
+    /// A signal killed it.
     Killed(i32),
 }
 
@@ -51,34 +47,35 @@ impl Ended {
         }
     }
 
-    /// Tells of an end that is not a success on the console.
-    pub fn tell(&self) {
-        if *self != Ended::Exited(0) {
-            say(format_args!("the program ended: {self}"));
-        }
-    }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What `ukl-run` is told of it.
+    pub fn report(self) -> Report {
+        // An exit status has 8 bits, and there are 64 signals.
+        let number = |number| u8::try_from(number).unwrap_or(u8::MAX);
         match self {
-            Ended::Exited(status) => write!(f, "exit {status}"),
-            Ended::Killed(signal) => write!(f, "signal {signal}"),
+            Ended::Exited(status) => Report::Exit(number(status)),
+            Ended::Killed(signal) => Report::Signal(number(signal)),
+        }
+    }
+
+    /// Prints an end that is not a success on the console.
+    pub fn tell(self) {
+        if self != Ended::Exited(0) {
+            say(format_args!("the program ended: {}", self.report()));
         }
     }
 }
 
-/// The path of the program for that ring.
+/// Prepares the program for a ring and returns its path.
 ///
-/// At ring 3 a changed copy takes the place of the program, so that it has the same name there and
-/// whatever starts it again starts the same.
-pub fn for_ring(image: &Image, ring: Ring) -> Result<PathBuf> {
-    let path = &image.program;
+/// At ring 3, a changed copy is mounted over the program. So it has the same name, and whatever
+/// starts it again starts the same copy.
+pub fn for_ring(image: &ImageConf, ring: Ring) -> Result<PathBuf> {
+    let path = PathBuf::from(&image.program);
     if ring == Ring::Three {
-        let mut data = fs::read(path).map_err(failed(path.display()))?;
-        make_ordinary(&mut data, &image.slots).ok_or_else(|| {
+        let mut data = fs::read(&path).map_err(failed(path.display()))?;
+        ring3::make_ordinary(&mut data, &image.thunks).map_err(|_| {
             Error(format!(
-                "{}: its slots are not where they should be",
+                "{}: image.conf places its thunks outside of the file",
                 path.display()
             ))
         })?;
@@ -87,72 +84,52 @@ pub fn for_ring(image: &Image, ring: Ring) -> Result<PathBuf> {
         fs::write(&copy, data).map_err(failed(copy.display()))?;
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))
             .map_err(failed(copy.display()))?;
-        sys::mount(&copy.to_string_lossy(), path, "", libc::MS_BIND, "")
+        sys::mount(&copy.to_string_lossy(), &path, "", libc::MS_BIND, "")
             .map_err(failed(path.display()))?;
     }
-    Ok(path.clone())
-}
-
-/// Takes the mark off, and makes every slot what it is at ring 3.
-fn make_ordinary(program: &mut [u8], slots: &[Slots]) -> Option<()> {
-    /// How many bytes of a slot make the difference.
-    const RING3: usize = 8;
-
-    if program.get(..5)? == b"\x7fELF\x02" {
-        program.get_mut(E_FLAGS..E_FLAGS + 4)?.fill(0);
-    }
-    for of in slots {
-        for index in 0..of.count {
-            let at = index.checked_mul(of.stride)?.checked_add(of.offset)?;
-            let slot = program.get_mut(at..at.checked_add(of.stride)?)?;
-            let bytes: [u8; RING3] = *slot.get(of.ring3..)?.first_chunk()?;
-            *slot.get_mut(of.entry..)?.first_chunk_mut()? = bytes;
-        }
-    }
-    Some(())
+    Ok(path)
 }
 
 /// The running program.
 #[derive(Debug)]
 pub struct Program {
-    /// Its process, until it has been reaped.
+    /// Its process ID, until it has been reaped.
     pid: Mutex<Option<libc::pid_t>>,
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts the program. With `tty`, its standard input becomes its controlling terminal.
     pub fn start(
         path: &Path,
-        config: &Config,
+        run: &Run,
         policy: Policy,
-        streams: &mut Streams,
+        [stdin, stdout, stderr]: [Handle; 3],
+        tty: bool,
     ) -> Result<Self> {
-        let mut words: Vec<OsString> = config.wrap.clone();
+        let mut words: Vec<OsString> = run.wrap.clone();
         words.push(path.into());
-        words.extend(config.args.iter().cloned());
-        let [stdin, stdout, stderr] = streams.take()?;
-        let mut command = command(&words, config);
+        words.extend(run.args.iter().cloned());
+        let mut command = command(&words, run);
         command
             .stdin(stdin)
             .stdout(stdout)
             .stderr(stderr)
-            .current_dir(&config.cwd);
-        let tty = config.stdio != Stdio::Ports;
+            .current_dir(&run.cwd);
         // SAFETY: it only makes system calls.
         unsafe {
             command.pre_exec(move || {
-                // A console need not be a terminal that can be had.
+                // Not every console can be a controlling terminal.
                 sys::new_session(tty).or_else(|error| if tty { Ok(()) } else { Err(error) })?;
                 sys::add_personality(policy.personality())
             })
         };
-        let pid = spawn(command, &words[0], &config.cwd)?;
+        let pid = spawn(command, &words[0], &run.cwd)?;
         Ok(Program {
             pid: Mutex::new(Some(pid)),
         })
     }
 
-    /// Sends it a signal, as a terminal would: an interrupt is for the whole group.
+    /// Sends the program a signal, as a terminal does: SIGINT goes to its whole process group.
     pub fn signal(&self, signal: i32) {
         let pid = self.pid.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pid) = *pid {
@@ -160,15 +137,15 @@ impl Program {
         }
     }
 
-    /// Waits until it has ended. Init is everybody's parent in the end: all others that end
-    /// meanwhile are reaped as well.
+    /// Waits until the program has ended. Init is the parent of all orphans, and reaps those that
+    /// end meanwhile.
     pub fn wait(&self) -> Ended {
         loop {
             let Some(dead) = sys::next_dead() else {
-                // It was our child and has not been reaped, so this does not happen.
+                // The program is a child that has not been reaped, so this does not happen.
                 return Ended::Exited(125);
             };
-            // Nobody may signal it between the reaping and our knowing of it.
+            // While the lock is held, nobody sends a signal to a process ID that is free again.
             let mut pid = self.pid.lock().unwrap_or_else(PoisonError::into_inner);
             if let Ok((_, status)) = sys::reap(dead, 0)
                 && *pid == Some(dead)
@@ -181,26 +158,26 @@ impl Program {
 }
 
 /// Starts an ordinary process beside the program, with the console as its streams.
-pub fn start_beside(words: &[OsString], config: &Config, program: &Path) -> Result<()> {
+pub fn start_beside(words: &[OsString], run: &Run, program: &Path) -> Result<()> {
     let console = || {
         fs::OpenOptions::new()
             .write(true)
             .open("/dev/console")
             .map_err(failed("/dev/console"))
     };
-    let mut command = command(words, config);
+    let mut command = command(words, run);
     command.env("UKL_PROGRAM", program);
     command
         .stdin(Handle::null())
         .stdout(console()?)
         .stderr(console()?)
-        .current_dir(&config.cwd);
+        .current_dir(&run.cwd);
     // SAFETY: it only makes system calls.
     unsafe { command.pre_exec(|| sys::new_session(false)) };
-    spawn(command, &words[0], &config.cwd).map(drop)
+    spawn(command, &words[0], &run.cwd).map(drop)
 }
 
-fn command(words: &[OsString], config: &Config) -> Command {
+fn command(words: &[OsString], run: &Run) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command.env_clear();
@@ -208,14 +185,14 @@ fn command(words: &[OsString], config: &Config) -> Command {
         .env("PATH", PATH)
         .env("HOME", "/root")
         .env("TERM", "linux");
-    command.envs(config.env.iter().map(|(name, value)| (name, value)));
+    command.envs(run.env.iter().map(|(name, value)| (name, value)));
     command
 }
 
 fn spawn(mut command: Command, name: &OsString, cwd: &Path) -> Result<libc::pid_t> {
     if !cwd.is_dir() {
         return Err(Error(format!(
-            "{}: no such directory to work in",
+            "{}: no such directory for the program to start in",
             cwd.display()
         )));
     }
@@ -226,7 +203,7 @@ fn spawn(mut command: Command, name: &OsString, cwd: &Path) -> Result<libc::pid_
     Ok(child.id() as libc::pid_t)
 }
 
-/// Kills whatever still runs, and reaps it.
+/// Kills all processes but init, and reaps them.
 pub fn kill_everything() {
     let start = Instant::now();
     // A process that is stuck in the kernel must not keep the machine from ending.
@@ -245,61 +222,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_ring_3_slots_are_entered_elsewhere() {
-        let mut program = b"\x7fELF\x02".to_vec();
-        program.resize(256, 0x90);
-        let slots = Slots {
-            offset: 128,
-            count: 2,
-            stride: 64,
-            ring3: 32,
-            entry: 8,
-        };
-        for at in [128, 192] {
-            program[at + 32..at + 40].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
-        }
-        make_ordinary(&mut program, &[slots]).unwrap();
-        assert_eq!(program[E_FLAGS..E_FLAGS + 4], [0; 4]);
-        for at in [128, 192] {
-            let entered = &program[at + 7..at + 17];
-            assert_eq!(entered, [0x90, 1, 2, 3, 4, 5, 6, 7, 8, 0x90]);
-        }
-    }
-
-    #[test]
-    fn slots_outside_of_the_program_are_an_error() {
-        let mut program = vec![0; 64];
-        let inside = Slots {
-            offset: 0,
-            count: 2,
-            stride: 32,
-            ring3: 0,
-            entry: 8,
-        };
-        assert_eq!(make_ordinary(&mut program, &[inside]), Some(()));
-        for (offset, count, ring3, entry) in [
-            (64, 1, 0, 8),
-            (0, 3, 0, 8),
-            (usize::MAX, 1, 0, 8),
-            (0, usize::MAX, 0, 8),
-            (0, 1, 25, 8),
-            (0, 1, 0, usize::MAX),
-        ] {
-            let outside = Slots {
-                offset,
-                count,
-                ring3,
-                entry,
-                ..inside
-            };
-            assert_eq!(make_ordinary(&mut program, &[outside]), None, "{outside:?}");
-        }
-    }
-
-    #[test]
-    fn the_end_is_told_in_words() {
-        assert_eq!(Ended::from_wait(42 << 8).to_string(), "exit 42");
-        assert_eq!(Ended::from_wait(11).to_string(), "signal 11");
-        assert_eq!(Ended::from_wait(11 | 0x80).to_string(), "signal 11");
+    fn the_end_is_reported() {
+        let report = |status| Ended::from_wait(status).report().to_string();
+        assert_eq!(report(42 << 8), "exit 42");
+        assert_eq!(report(11), "signal 11");
+        assert_eq!(report(11 | 0x80), "signal 11");
     }
 }

@@ -1,9 +1,9 @@
 //! Makes the programs of the image immutable.
 //!
-//! A file that is marked for ring 0 may be started by a process without CAP_SYS_MODULE if it came
-//! with the image: if it lies on the root file system and is immutable (`ukl_check_exec()` in the
-//! kernel). So a program can drop its privileges and still start itself anew. This runs before
-//! anything else of the image does, so what it finds is what came.
+//! A process without CAP_SYS_MODULE may start a file that is marked for ring 0 if the file is
+//! immutable and on the root file system (`ukl_check_exec()` in the kernel). So a program can drop
+//! its privileges and still start itself again. Init seals the programs before it runs anything of
+//! the image, so all that it finds is part of the image.
 
 use crate::{say, sys};
 use std::fs::{self, File};
@@ -11,15 +11,13 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Where e_flags stand in a 64-bit ELF header (elf(5)), and the mark there.
-const E_FLAGS: usize = 48;
-const MARK: [u8; 4] = 0x554b_4c30_u32.to_le_bytes();
+use ukl_proto::ring3;
 
 /// Seals every marked file of the root file system.
 pub fn programs() {
     let sealed = fs::metadata("/").and_then(|root| seal_below(Path::new("/"), root.dev()));
     if let Err(error) = sealed {
-        // All it takes away is the start without the capability.
+        // Programs can still be started with the capability.
         say(format_args!("warning: making programs immutable: {error}"));
     }
 }
@@ -44,5 +42,5 @@ fn seal_below(dir: &Path, device: u64) -> io::Result<()> {
 fn is_marked(path: &Path) -> io::Result<bool> {
     let mut header = Vec::new();
     File::open(path)?.take(64).read_to_end(&mut header)?;
-    Ok(header.starts_with(b"\x7fELF\x02") && header.get(E_FLAGS..E_FLAGS + 4) == Some(&MARK[..]))
+    Ok(ring3::is_marked(&header))
 }

@@ -1,8 +1,8 @@
 //! The program's standard streams: pipes with a thread that copies each to or from ukl-run, or a
 //! terminal, or the console.
 //!
-//! The program gets pipes and not the ports themselves, because it can poll a pipe, splice it, pass
-//! it on and find its end as on any Linux.
+//! The program gets pipes and not the ports themselves, since everything works with a pipe that works
+//! on any Linux: poll, splice, passing it on, end of file.
 
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -18,15 +18,19 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::thread::JoinHandle;
 
-use crate::config::Config;
-use crate::config::Stdio;
+use ukl_proto::ports;
+use ukl_proto::ports::Port;
+use ukl_proto::run::Run;
+use ukl_proto::run::Stdio;
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::failed;
-use crate::ports;
+use crate::ports::Reader;
+use crate::ports::open;
 use crate::sys;
 
-/// How many bytes have been sent to ukl-run.
+/// How many bytes have been sent to `ukl-run`.
 #[derive(Debug, Default)]
 pub struct Sent {
     /// Of standard output.
@@ -38,7 +42,7 @@ pub struct Sent {
 /// The program's streams.
 #[derive(Debug)]
 pub struct Streams {
-    /// The descriptors for the program, until it is started.
+    /// The program's ends, until [`Streams::take`].
     handles: Option<[Handle; 3]>,
     pumps: Vec<JoinHandle<()>>,
     sent: Arc<Sent>,
@@ -53,27 +57,27 @@ pub struct Controls {
     terminal: Option<Arc<OwnedFd>>,
 }
 
-/// The source of output.
+/// Where output is read from.
 #[derive(Debug)]
 enum Source {
     Pipe(File),
-    /// A terminal has no end of file: everybody may close it, and anybody may open it again.
+    /// A terminal has no end of file: after everybody has closed it, anybody can open it again.
     Terminal(File),
 }
 
 impl Streams {
-    /// Creates the streams and starts the copying threads.
-    pub fn new(config: &Config) -> Result<Self> {
+    /// Sets the streams up and starts the pumps.
+    pub fn new(run: &Run) -> Result<Self> {
         let mut streams = Streams {
             handles: None,
             pumps: Vec::new(),
             sent: Arc::default(),
             controls: Controls::default(),
         };
-        let handles = match config.stdio {
+        let handles = match run.stdio {
             Stdio::Console => device("/dev/console")?,
-            Stdio::Tty => streams.terminal(config.window)?,
-            Stdio::Ports => streams.pipes(config.merge_stderr).map_err(|Error(text)| {
+            Stdio::Tty => streams.terminal(run.window)?,
+            Stdio::Ports => streams.pipes(run.merge_stderr).map_err(|Error(text)| {
                 Error(format!("cannot set up the program's streams: {text}"))
             })?,
         };
@@ -84,19 +88,19 @@ impl Streams {
     fn pipes(&mut self, merge_stderr: bool) -> Result<[Handle; 3]> {
         let (stdin, write) = sys::pipe().map_err(failed("pipe"))?;
         start_pump_in(write.into())?;
-        let (stdout, control) = self.pipe_out("ukl.stdout", |sent| &sent.stdout)?;
+        let (stdout, control) = self.pipe_out(Port::Stdout, |sent| &sent.stdout)?;
         self.controls.stdout = Some(control);
         let stderr = if merge_stderr {
             stdout.try_clone().map_err(failed("pipe"))?
         } else {
-            let (stderr, control) = self.pipe_out("ukl.stderr", |sent| &sent.stderr)?;
+            let (stderr, control) = self.pipe_out(Port::Stderr, |sent| &sent.stderr)?;
             self.controls.stderr = Some(control);
             stderr
         };
         Ok([stdin.into(), stdout.into(), stderr.into()])
     }
 
-    /// A terminal: typed keys arrive as input, and everything shown is sent as standard output.
+    /// A terminal. All that it shows goes to the port of the standard output.
     fn terminal(&mut self, window: Option<(u16, u16)>) -> Result<[Handle; 3]> {
         let (ours, theirs) = sys::terminal().map_err(failed("a terminal"))?;
         if let Some((rows, columns)) = window {
@@ -106,31 +110,31 @@ impl Streams {
         start_pump_in(copy(&ours)?.into())?;
         let screen = Source::Terminal(copy(&ours)?.into());
         self.controls.stdout =
-            Some(self.start_pump_out("ukl.stdout", screen, |sent| &sent.stdout)?);
+            Some(self.start_pump_out(Port::Stdout, screen, |sent| &sent.stdout)?);
         self.controls.terminal = Some(Arc::new(ours));
         Ok([copy(&theirs)?.into(), copy(&theirs)?.into(), theirs.into()])
     }
 
-    /// A pipe that is copied to the port called `name`. Returns the program's end, and a pipe that
-    /// stops the copying when it is closed.
+    /// A pipe that is pumped to a port: its end for the program, and a pipe that stops the pump when
+    /// written to.
     fn pipe_out(
         &mut self,
-        name: &str,
+        port: Port,
         counter: fn(&Sent) -> &AtomicU64,
     ) -> Result<(OwnedFd, Arc<OwnedFd>)> {
         let (read, write) = sys::pipe().map_err(failed("pipe"))?;
-        let control = self.start_pump_out(name, Source::Pipe(read.into()), counter)?;
+        let control = self.start_pump_out(port, Source::Pipe(read.into()), counter)?;
         Ok((write, control))
     }
 
     fn start_pump_out(
         &mut self,
-        name: &str,
+        port: Port,
         source: Source,
         counter: fn(&Sent) -> &AtomicU64,
     ) -> Result<Arc<OwnedFd>> {
         let (stop, control) = sys::pipe().map_err(failed("pipe"))?;
-        let port = ports::open(name)?;
+        let port = open(port)?;
         let sent = Arc::clone(&self.sent);
         self.pumps.push(thread::spawn(move || {
             pump_out(source, port, &stop, counter(&sent))
@@ -138,19 +142,19 @@ impl Streams {
         Ok(Arc::new(control))
     }
 
-    /// The three descriptors of the program. There is only one program to take them.
+    /// The program's three handles, which can be taken once.
     pub fn take(&mut self) -> Result<[Handle; 3]> {
         self.handles
             .take()
             .ok_or_else(|| Error("the program's streams are in use".into()))
     }
 
-    /// The control of the streams.
+    /// Controls for these streams.
     pub fn controls(&self) -> Controls {
         self.controls.clone()
     }
 
-    /// Waits until all output of the program has been passed to the host. No process may have the
+    /// Waits until all of the program's output has been handed to the host. No process may have the
     /// pipes open any more.
     pub fn drain(self) -> Arc<Sent> {
         drop(self.handles);
@@ -158,7 +162,7 @@ impl Streams {
             self.controls.close_stdout();
         }
         for pump in self.pumps {
-            // A panic of the copying thread would have aborted init.
+            // A panic of a pump would have aborted init.
             let _ = pump.join();
         }
         self.sent
@@ -176,7 +180,7 @@ impl Controls {
         stop(self.stderr.as_deref());
     }
 
-    /// Tells the terminal its new size.
+    /// Sets the size of the terminal.
     pub fn resize(&self, rows: u16, columns: u16) {
         if let Some(terminal) = &self.terminal {
             sys::set_window(terminal.as_fd(), rows, columns);
@@ -186,7 +190,7 @@ impl Controls {
 
 fn stop(control: Option<&OwnedFd>) {
     if let Some(control) = control.and_then(|control| control.try_clone().ok()) {
-        // If the thread has already ended, there is nothing to stop.
+        // A pump that has ended need not be stopped.
         let _ = File::from(control).write_all(b".");
     }
 }
@@ -203,24 +207,23 @@ fn device(path: &str) -> Result<[Handle; 3]> {
     Ok([handle()?, handle()?, handle()?])
 }
 
-/// Starts the thread that copies the input. It is never joined, because input may never come.
+/// Starts the pump of the input. It is never joined, since it may wait for ever.
 fn start_pump_in(to: File) -> Result<()> {
-    let port = ports::open("ukl.stdin")?;
+    let port = open(Port::Stdin)?;
     thread::spawn(move || pump_in(port, to));
     Ok(())
 }
 
-/// Copies ukl-run's input to the program. The input comes in frames with a 32-bit length before
-/// each. A length of 0 marks the end, because a port has no end of file.
+/// Copies the input from `ukl-run`, which comes in frames, to the program.
 fn pump_in(port: File, mut pipe: File) {
-    let mut reader = io::BufReader::with_capacity(64 << 10, ports::Reader::new(port));
-    let mut length = [0; 4];
-    while reader.read_exact(&mut length).is_ok() {
-        let length = u64::from(u32::from_le_bytes(length));
+    let mut reader = io::BufReader::with_capacity(64 << 10, Reader::new(port));
+    let mut header = [0; ports::FRAME_HEADER];
+    while reader.read_exact(&mut header).is_ok() {
+        let length = u64::from(ports::frame_length(header));
         if length == 0 {
             return;
         }
-        // It is not an error if the program does not read its input.
+        // A program may close its input early.
         match io::copy(&mut reader.by_ref().take(length), &mut pipe) {
             Ok(copied) if copied == length => {}
             _ => return,
@@ -228,7 +231,7 @@ fn pump_in(port: File, mut pipe: File) {
     }
 }
 
-/// Copies the program's output to ukl-run until it ends or `stop` is closed.
+/// Copies the program's output to a port until it ends or `stop` is written to.
 fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
     let (mut from, terminal) = match source {
         Source::Pipe(file) => (file, false),
@@ -237,7 +240,7 @@ fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
     let mut buffer = vec![0; 64 << 10];
     let mut works = true;
     loop {
-        // Copy what the terminal still holds before stopping.
+        // What a terminal still holds is sent before the pump stops.
         let stopped = match sys::poll([from.as_fd(), stop.as_fd()], -1) {
             Ok([_, stopped]) => stopped != 0,
             Err(_) => return,
@@ -248,7 +251,7 @@ fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
         match from.read(&mut buffer) {
             Ok(0) => return,
             Ok(count) if works => {
-                // Without the port the program's output is lost, but the program continues.
+                // Without the port, the output is lost, but the program goes on.
                 works = port.write_all(&buffer[..count]).is_ok();
                 if works {
                     sent.fetch_add(count as u64, Ordering::AcqRel);
@@ -256,7 +259,7 @@ fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // No process has the terminal open at present.
+            // Nobody has the terminal open at the moment.
             Err(_) if terminal && !stopped => {
                 let _ = sys::poll([stop.as_fd()], 50);
             }

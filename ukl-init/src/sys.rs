@@ -1,4 +1,4 @@
-//! The few system calls that the standard library does not offer.
+//! System calls that the standard library has no function for.
 
 use std::ffi::CString;
 use std::io;
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
-/// Converts -1 into the error in errno.
+/// Turns a result of -1 into an error.
 pub fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
         Err(io::Error::last_os_error())
@@ -55,7 +55,7 @@ pub fn unmount(target: &Path) -> io::Result<()> {
     check(unsafe { libc::umount2(target.as_ptr(), 0) }).map(drop)
 }
 
-/// A pipe with close-on-exec ends, so that no program inherits them by accident.
+/// A pipe whose ends are closed on exec.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors, which are new and ours.
@@ -65,8 +65,8 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// Waits until one of `fds` is readable or at its end, or until `timeout` milliseconds (-1: no
-/// limit) have passed. Returns the events of each.
+/// Waits until one of `fds` can be read or has ended, or until `timeout` (milliseconds, -1 for none).
+/// Returns the events of each.
 pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: i32) -> io::Result<[i16; N]> {
     let mut polls = fds.map(|fd| libc::pollfd {
         fd: fd.as_raw_fd(),
@@ -81,14 +81,14 @@ pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: i32) -> io::Resul
     }
 }
 
-/// Sets the host name.
+/// Sets the name of the machine.
 pub fn set_hostname(name: &str) {
-    // SAFETY: a pointer and its length. A name that the kernel refuses is no reason to fail.
+    // SAFETY: a pointer and its length. Init goes on if the kernel refuses the name.
     unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
 }
 
-/// Raises limits that make no sense for a machine with one program. The soft limit of descriptors
-/// stays low enough for programs that close all possible descriptors.
+/// Raises limits, since the program does not share the machine. The soft limit of descriptors stays
+/// low enough for programs that close all possible descriptors in a loop.
 pub fn raise_limits() {
     let infinity = libc::RLIM_INFINITY;
     for (what, soft, hard) in [
@@ -116,7 +116,7 @@ pub fn kill(pid: libc::pid_t, signal: libc::c_int) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Waits for a process to end, and leaves it to be reaped. `None` if there are no children.
+/// Waits for a child to end, and leaves it to be reaped. `None` if there are no children.
 pub fn next_dead() -> Option<libc::pid_t> {
     loop {
         // SAFETY: an all-zero siginfo is valid and is filled in.
@@ -132,7 +132,8 @@ pub fn next_dead() -> Option<libc::pid_t> {
     }
 }
 
-/// Reaps `pid` (-1 for any) and returns its number and wait status. `flags` may be WNOHANG.
+/// Reaps `pid` (-1 for any child): its process ID and its wait status. With WNOHANG in `flags` it
+/// does not wait.
 pub fn reap(pid: libc::pid_t, flags: libc::c_int) -> io::Result<(libc::pid_t, libc::c_int)> {
     let mut status = 0;
     loop {
@@ -145,7 +146,15 @@ pub fn reap(pid: libc::pid_t, flags: libc::c_int) -> io::Result<(libc::pid_t, li
     }
 }
 
-/// Writes all modified data back: sync(2).
+/// Waits until the console has sent all that was written to it.
+pub fn drain_console() {
+    for fd in [1, 2] {
+        // SAFETY: no memory is involved. What is no terminal needs no waiting.
+        unsafe { libc::tcdrain(fd) };
+    }
+}
+
+/// Writes all dirty data to its file systems (sync(2)).
 pub fn sync() {
     // SAFETY: no arguments.
     unsafe { libc::sync() };
@@ -157,7 +166,7 @@ pub fn reboot(command: libc::c_int) {
     unsafe { libc::reboot(command) };
 }
 
-/// A pseudoterminal: the end of init, and the end of the program.
+/// A pseudoterminal: init's end, and the program's.
 pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     let (mut ours, mut theirs) = (0, 0);
     let null = ptr::null_mut();
@@ -179,7 +188,7 @@ pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(ends)
 }
 
-/// The size of a terminal.
+/// Sets the size of a terminal.
 pub fn set_window(tty: BorrowedFd<'_>, rows: u16, columns: u16) {
     let size = libc::winsize {
         ws_row: rows,
@@ -191,7 +200,8 @@ pub fn set_window(tty: BorrowedFd<'_>, rows: u16, columns: u16) {
     unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, &size) };
 }
 
-/// Makes the caller the leader of a new session. If `tty`, its stdin becomes the controlling terminal.
+/// Makes the caller the leader of a new session, with its standard input as controlling terminal if
+/// `tty`.
 ///
 /// For use between fork and exec: it only makes system calls.
 pub fn new_session(tty: bool) -> io::Result<()> {
@@ -263,9 +273,9 @@ pub fn make_immutable(file: &std::fs::File) -> io::Result<()> {
     Ok(())
 }
 
-/// Adds bits to the personality of this thread and of what it starts.
+/// Adds bits to the personality of this thread, which its children inherit.
 pub fn add_personality(bits: u32) -> io::Result<()> {
-    // SAFETY: it takes a number; this one asks for the present personality.
+    // SAFETY: no memory is involved. This number returns the present personality.
     let present = check(unsafe { libc::personality(0xffff_ffff) })?;
     // SAFETY: as above.
     check(unsafe { libc::personality((present as u32 | bits).into()) })?;
