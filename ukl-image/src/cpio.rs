@@ -111,6 +111,13 @@ impl<'a> Tree<'a> {
             }
             path.extend_from_slice(part.as_bytes());
         }
+        if path.starts_with(b"proc/") || path.starts_with(b"sys/") {
+            return Err(ImageError::Spec(format!(
+                "--ukl-add {}:{guest}: the guest mounts a file system of the kernel there, which \
+                 would hide the file",
+                host.display()
+            )));
+        }
         // A link that the user names is followed; one inside of a tree is kept.
         let meta = fs::metadata(host).map_err(|error| ImageError::read(host, error))?;
         self.add_entry(host, path, &meta)
@@ -345,13 +352,18 @@ mod tests {
     }
 
     #[test]
-    fn paths_out_of_the_guest_are_refused() {
+    fn paths_where_the_guest_cannot_have_files_are_refused() {
         let mut tree = Tree::new();
         assert!(
             tree.add_host(Path::new("/etc/passwd"), "a/../../b")
                 .is_err()
         );
         assert!(tree.add_host(Path::new("/etc/passwd"), "/").is_err());
+        assert!(tree.add_host(Path::new("/etc/passwd"), "/proc/a").is_err());
+        assert!(
+            tree.add_host(Path::new("/etc/passwd"), "//sys/b/a")
+                .is_err()
+        );
         assert!(tree.add_host(Path::new("/nonexistent"), "/a").is_err());
         assert!(tree.add_host(Path::new("/dev/null"), "/a").is_err());
     }
