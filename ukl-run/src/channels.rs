@@ -1,4 +1,4 @@
-//! The sockets between us and the guest, and the threads that pump them.
+//! The sockets between ukl-run and the guest, and the threads that read and write them.
 
 use std::io;
 use std::io::Read as _;
@@ -12,38 +12,24 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::thread::JoinHandle;
 
-use crate::machine::Event;
+use ukl_proto::ports;
+use ukl_proto::status::Lines;
+use ukl_proto::status::Output;
+use ukl_proto::status::Report;
+
+use crate::events::Event;
 use crate::sys;
 use crate::terminal::Insistence;
 
-/// A stream of the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    /// Its standard output.
-    Stdout,
-    /// Its standard error output.
-    Stderr,
-}
-
-impl Output {
-    /// The caller's descriptor for it.
-    fn fd(self) -> RawFd {
-        match self {
-            Output::Stdout => 1,
-            Output::Stderr => 2,
-        }
-    }
-
-    /// Init's name for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Output::Stdout => "stdout",
-            Output::Stderr => "stderr",
-        }
+/// The caller's descriptor for an output of the program.
+fn descriptor(output: Output) -> RawFd {
+    match output {
+        Output::Stdout => 1,
+        Output::Stderr => 2,
     }
 }
 
-/// How much of a stream has been passed on.
+/// How much of an output has been passed on.
 #[derive(Debug, Default)]
 pub struct Progress(Mutex<Passed>);
 
@@ -55,8 +41,8 @@ struct Passed {
 }
 
 impl Progress {
-    /// Says how many bytes there will have been in all; true when they have been passed on, or
-    /// there will be no more. If not, [`Event::Passed`] comes when they have.
+    /// Sets how many bytes there are in all. Returns whether they have been passed on, or no more
+    /// can come; if not, [`Event::Passed`] is sent later.
     pub fn expect(&self, bytes: u64) -> bool {
         let mut passed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         passed.expected = Some(bytes);
@@ -79,33 +65,35 @@ impl Passed {
     }
 }
 
-/// Passes the caller's input on to the guest: frames with a length before each, the last of
-/// length 0. Never ends before the caller's input does, so nobody waits for it.
+/// Starts a thread that passes the caller's input on to the guest in frames. It ends when the
+/// caller's input does, so nobody waits for it.
 ///
-/// If it is typed at a terminal that is the guest's, `events` learns when somebody wants out.
+/// If the input is typed at a terminal, [`Event::Stop`] goes to `events` when the user insists on
+/// leaving.
 pub fn send_input(mut socket: UnixStream, events: Option<Sender<Event>>) {
     thread::spawn(move || {
+        const HEADER: usize = ports::FRAME_HEADER;
         let mut buffer = vec![0; 64 << 10];
         let mut insistence = Insistence::default();
         loop {
             // An input that cannot be read has ended.
-            let count = sys::read(0, &mut buffer[4..]).unwrap_or(0);
+            let count = sys::read(0, &mut buffer[HEADER..]).unwrap_or(0);
             if let Some(events) = &events
-                && insistence.typed(&buffer[4..4 + count])
+                && insistence.typed(&buffer[HEADER..HEADER + count])
             {
                 let _ = events.send(Event::Stop);
             }
-            buffer[..4].copy_from_slice(&(count as u32).to_le_bytes());
-            if socket.write_all(&buffer[..4 + count]).is_err() || count == 0 {
+            buffer[..HEADER].copy_from_slice(&ports::frame_header(count as u32));
+            if socket.write_all(&buffer[..HEADER + count]).is_err() || count == 0 {
                 break;
             }
         }
-        // The socket stays open: for the guest, its end would be the end of us.
+        // The socket stays open: the guest would take its end for the end of ukl-run.
         std::mem::forget(socket);
     });
 }
 
-/// Passes a stream of the program on to the caller.
+/// Starts a thread that passes an output of the program on to the caller.
 pub fn receive_output(
     mut socket: UnixStream,
     output: Output,
@@ -117,9 +105,9 @@ pub fn receive_output(
         let mut buffer = vec![0; 64 << 10];
         let mut wanted = true;
         while let Some(count) = receive(&mut socket, &mut buffer) {
-            if wanted && sys::write_all(output.fd(), &buffer[..count]).is_err() {
-                // The reader has gone. The program is told so, with what a closed pipe tells any
-                // program; until then the rest goes nowhere.
+            if wanted && sys::write_all(descriptor(output), &buffer[..count]).is_err() {
+                // The reader has gone. The program gets SIGPIPE, as from any closed pipe; what it
+                // writes until then is dropped.
                 wanted = false;
                 let _ = events.send(Event::Unwanted(output));
             }
@@ -130,18 +118,17 @@ pub fn receive_output(
     (progress, thread)
 }
 
-/// Listens to what init says.
+/// Starts a thread that receives the reports of init.
 pub fn receive_status(mut socket: UnixStream, events: Sender<Event>) -> JoinHandle<()> {
     thread::spawn(move || {
-        let mut pending = Vec::new();
+        let mut lines = Lines::default();
         let mut buffer = [0; 512];
         while let Some(count) = receive(&mut socket, &mut buffer) {
-            pending.extend_from_slice(&buffer[..count]);
-            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = pending.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line[..end]).into_owned();
-                let _ = events.send(Event::Status(line));
-            }
+            lines.add(&buffer[..count], |line| {
+                if let Some(report) = Report::parse(line) {
+                    let _ = events.send(Event::Report(report));
+                }
+            });
         }
     })
 }

@@ -19,9 +19,9 @@ use crate::sys;
 
 /// How many lines of the log are printed if the guest died.
 const TAIL: usize = 40;
-/// How often the log is checked for new text.
+/// How often the log is read while it is shown.
 const PACE: Duration = Duration::from_millis(20);
-/// A line that does not end is split into pieces of this size.
+/// A longer line is cut into pieces of this size.
 const LINE: usize = 4096;
 
 /// The file that holds the log.
@@ -33,7 +33,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Creates the log at `path`, or as a temporary file in case it is needed.
+    /// Keeps the log in `path`, or in a temporary file.
     pub fn create(path: Option<&Path>) -> Result<Self> {
         match path {
             Some(path) => Ok(Log {
@@ -57,10 +57,10 @@ impl Log {
         }
     }
 
-    /// Preserves the file for the user and returns its path.
+    /// Keeps the file for the caller, and returns its path.
     pub fn keep(self) -> PathBuf {
         if let Some(path) = self.temporary {
-            // If this fails the file is deleted, and nothing can be done about it.
+            // A file that cannot be kept is deleted.
             let _ = path.keep();
         }
         self.path
@@ -71,14 +71,14 @@ impl Log {
         &self.file
     }
 
-    /// Copies the log to standard error as it grows.
+    /// Prints the log on standard error as it grows.
     pub fn show(&self) -> Result<Show> {
         let mut file = File::open(&self.path).map_err(Error::file(&self.path))?;
         let (finish, finished) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut buffer = vec![0; 64 << 10];
             loop {
-                // Check this before the file is read, so that no text is missed.
+                // Asked before the file is read, so that the last read gets the rest.
                 let last = !matches!(finished.recv_timeout(PACE), Err(RecvTimeoutError::Timeout));
                 while let Ok(count @ 1..) = file.read(&mut buffer) {
                     if sys::write_all(2, &buffer[..count]).is_err() {
@@ -110,7 +110,7 @@ impl Log {
     }
 }
 
-/// A log that is being copied to standard error.
+/// A log that is being printed.
 #[derive(Debug)]
 pub struct Show {
     finish: Sender<()>,
@@ -118,14 +118,14 @@ pub struct Show {
 }
 
 impl Show {
-    /// Copies the rest.
+    /// Prints the rest.
     pub fn finish(self) {
         drop(self.finish);
         let _ = self.thread.join();
     }
 }
 
-/// The last lines of a text.
+/// Keeps the last lines of a text.
 #[derive(Debug, Default)]
 struct Tail {
     lines: VecDeque<Vec<u8>>,
@@ -159,7 +159,7 @@ impl Tail {
         if !self.open.is_empty() {
             self.close();
         }
-        // Remove control characters, which a terminal could interpret as commands.
+        // Without characters that control a terminal.
         let clean = |line: Vec<u8>| {
             String::from_utf8_lossy(&line).replace(|c: char| c.is_control() && c != '\t', "")
         };

@@ -1,9 +1,8 @@
 //! What gdb needs: the program and the kernel with their symbols, a script that attaches, and the
-//! line to type.
+//! command to type.
 //!
-//! The image's program has no DWARF; the whole of it lies where [`ukl_common::debug_store`] keeps it. Where
-//! that is gone, or was never there since nothing was compiled with `-g`, the one in the image still
-//! has its symbols.
+//! The image's program has no DWARF; [`ukl_common::debug_store`] has the whole program. If that is
+//! gone, or nothing was compiled with `-g`, the program in the image still has its symbols.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -21,22 +20,22 @@ use ukl_image::payload::Payload;
 use crate::plan::Accel;
 use crate::qemu::shown;
 
-/// Unwinds the kernel's frames.
+/// The script that unwinds the kernel's frames.
 const UNWINDER: &str = include_str!("../gdb/ukl.py");
 
-/// What gdb is told, and the files it is told of.
+/// The command to type, and the files that it names.
 #[derive(Debug)]
 pub struct Debug {
-    /// The line to type.
+    /// The command to type.
     pub line: String,
     _files: Option<TempDir>,
 }
 
 impl Debug {
-    /// For a machine that runs `image` in this way and listens on `port`.
+    /// Makes the files for a machine that runs `image` and listens on `port`.
     pub fn new(image: &Path, accel: Accel, port: u16) -> Self {
         let connect = format!("target remote 127.0.0.1:{port}");
-        // Without symbols gdb is of little use, but of more than none.
+        // Without symbols, gdb can still attach.
         match Files::make(image, accel, &connect) {
             Some(files) => Debug {
                 line: shown(&files.words),
@@ -66,7 +65,7 @@ impl Files {
         match debug_store::find(program) {
             Some(whole) => words.push(whole.into()),
             None => {
-                let copy = dir.path().join(name);
+                let copy = dir.path().join(&name);
                 fs::write(&copy, program).ok()?;
                 words.push(copy.into());
             }
@@ -79,15 +78,15 @@ impl Files {
             let _ = writeln!(script, "python unwind_kernel({})", quoted(&kernel));
         }
         if accel == Accel::Kvm {
-            // A breakpoint that is an instruction in memory cannot be set in a program that is not
-            // there yet. gdb takes the processor's breakpoints where memory cannot be written to.
+            // The program is not in memory yet, so gdb cannot write a breakpoint instruction. In
+            // memory that is read-only, it uses the processor's breakpoints.
             let _ = writeln!(script, "set mem inaccessible-by-default off");
             for range in elf::code(program).into_iter().chain(payload.code()) {
                 let _ = writeln!(script, "mem {:#x} {:#x} ro", range.start, range.end);
             }
         }
-        // Before the program is there, or a page of it, gdb looks at its code in the file: it sets a
-        // breakpoint behind a function's prologue.
+        // gdb reads code from the file, since it is not in memory yet: to set a breakpoint, it looks
+        // for the end of the function's prologue.
         let _ = writeln!(script, "set trust-readonly-sections on");
         let _ = writeln!(script, "{connect}");
         let path = dir.path().join("attach.gdb");
@@ -97,12 +96,12 @@ impl Files {
     }
 }
 
-/// A path as both gdb and Python read it.
+/// A path in the quotes that both gdb and Python read.
 fn quoted(path: &Path) -> String {
     format!("{:?}", path.to_string_lossy())
 }
 
-/// The kernel of this build ID with its symbols: the installed one, or an earlier one.
+/// The kernel with this build ID and its symbols: the installed one, or an earlier one in the cache.
 fn kernel(build_id: &[u8]) -> Option<PathBuf> {
     let installed = Library::find().ok().map(|library| library.kernel());
     let cached = cache::directory("kernel").and_then(|dir| fs::read_dir(dir).ok());

@@ -1,23 +1,26 @@
 //! Runs a Unikernel Linux image as if it were a command: the program's standard streams are the
-//! caller's, its exit status is ours.
+//! caller's, and its exit status is ukl-run's.
 //!
-//! In order, one file each:
+//! In order, one file or folder each:
 //!
-//! 1. [`args`]: the command line, as it was typed;
-//! 2. [`plan`]: what that comes to: the image, the accelerator, what init will be told;
+//! 1. [`args`]: the command line;
+//! 2. [`plan`]: what the options mean for this image on this host;
 //! 3. [`qemu`]: the virtual machine's command line;
-//! 4. [`channels`]: the sockets between us and the guest, and who pumps them;
-//! 5. [`machine`]: start, signals, time limit, end;
-//! 6. [`console`]: the kernel's log, in case the guest has no more to say for itself;
-//! 7. [`terminal`]: the caller's terminal, when the program is to have one;
-//! 8. [`debug`]: what gdb needs.
+//! 4. [`machine`]: start, signals, time limit, end, by the [`events`] that threads send;
+//! 5. [`channels`]: the sockets between ukl-run and the guest;
+//! 6. [`outcome`]: the exit status;
+//! 7. [`console`]: the kernel's log; [`terminal`]: the caller's terminal; [`debug`]: what gdb needs.
+//!
+//! What is exchanged with the guest's init is in [`ukl_proto`].
 
 pub mod args;
 pub mod channels;
 pub mod console;
 pub mod debug;
 pub mod error;
+pub mod events;
 pub mod machine;
+pub mod outcome;
 pub mod plan;
 pub mod qemu;
 mod sys;
@@ -26,23 +29,23 @@ pub mod terminal;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use ukl_common::library::Library;
 
 pub use error::Error;
 pub use error::Result;
 
-/// The exit status when the guest ended without telling one.
+/// The exit status if the guest ended without one.
 pub const DIED: u8 = 255;
-/// The exit status when time was up.
+/// The exit status if the time limit was reached.
 pub const TIMEOUT: u8 = 124;
-/// The exit status when ukl-run itself failed.
+/// The exit status if ukl-run itself failed.
 pub const FAILED: u8 = 125;
 
-/// Tells the caller something, past the program's own output.
+/// Prints a message on standard error.
 pub(crate) fn say(text: impl std::fmt::Display) {
     use std::io::Write as _;
-    // In a terminal that is in raw mode a line has to be ended like this, and elsewhere it does
-    // not matter.
+    // A terminal in raw mode does not return the carriage by itself.
     let text = text.to_string();
     let end = if terminal::is_raw() { "\r\n" } else { "\n" };
     let _ = write!(
@@ -59,7 +62,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         Err(message) => {
             let failed = message.use_stderr();
             let _ = message.print();
-            if message.kind() == clap::error::ErrorKind::DisplayVersion
+            if message.kind() == ErrorKind::DisplayVersion
                 && let Ok(library) = Library::find()
             {
                 println!("{}", library.kernel_version());
@@ -80,7 +83,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Does what the arguments say, and returns the exit status.
+/// Runs what the arguments say. Returns the exit status.
 pub fn run(args: &args::Args) -> Result<u8> {
     let plan = plan::Plan::new(args)?;
     if args.dry_run {

@@ -1,4 +1,4 @@
-//! The running machine, from its start to its exit status.
+//! The running machine, from its start to its end.
 
 use std::io::Read as _;
 use std::io::Write as _;
@@ -6,10 +6,8 @@ use std::os::fd::AsRawFd as _;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::process::Child;
 use std::process::Command;
-use std::process::ExitStatus;
 use std::process::Stdio as Handle;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -21,16 +19,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::DIED;
-use crate::TIMEOUT;
+use ukl_proto::ports::Port;
+use ukl_proto::status::Output;
+use ukl_proto::status::Report;
+use ukl_proto::status::Request;
+
 use crate::channels;
-use crate::channels::Output;
 use crate::channels::Progress;
 use crate::console;
 use crate::console::Log;
 use crate::debug::Debug;
 use crate::error::Error;
 use crate::error::Result;
+use crate::events::Event;
+use crate::outcome::End;
+use crate::outcome::Reported;
+use crate::outcome::Stopped;
 use crate::plan::Accel;
 use crate::plan::Plan;
 use crate::plan::Stdio;
@@ -43,39 +47,12 @@ use crate::terminal;
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a machine may take to switch itself off.
 const POWER_OFF: Duration = Duration::from_secs(5);
-
-/// How long output that is still on its way may take after the machine was stopped.
+/// How long output may take to arrive after the machine was stopped.
 const LEFTOVERS: Duration = Duration::from_secs(1);
-
-/// Something that happens to a machine.
-#[derive(Debug)]
-pub enum Event {
-    /// A line from init.
-    Status(String),
-    /// A stream has been passed on completely.
-    Passed,
-    /// The reader of this stream is gone.
-    Unwanted(Output),
-    /// ukl-run received a signal.
-    Signal(i32),
-    /// The user wants the machine to stop at once.
-    Stop,
-    /// QEMU has ended.
-    Gone,
-}
-
-/// Why a machine was stopped from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stopped {
-    ByTimeout,
-    BySignal(i32),
-    /// It had reported its end, but did not switch itself off.
-    AfterTheEnd,
-}
 
 /// Runs a machine and returns the exit status.
 pub fn run(plan: &Plan) -> Result<u8> {
-    // Before any other thread exists that could receive them.
+    // Before there are other threads, which would get the signals.
     sys::hold_signals();
     let log = Log::create(plan.log.as_deref())?;
     let mut machine = Machine::start(plan, &log)?;
@@ -98,7 +75,7 @@ struct Machine {
     deadline: Option<(Instant, Stopped)>,
     events: Receiver<Event>,
     status: UnixStream,
-    report: Report,
+    reported: Reported,
     dismissed: bool,
     debug: Option<Debug>,
     stdout: Arc<Progress>,
@@ -109,23 +86,6 @@ struct Machine {
     complaints: JoinHandle<String>,
 }
 
-/// What init has reported.
-#[derive(Debug, Default)]
-struct Report {
-    started: bool,
-    error: Option<String>,
-    sent: (u64, u64),
-    exit: Option<u8>,
-}
-
-/// How a machine ended.
-struct End {
-    report: Report,
-    dismissed: bool,
-    qemu: ExitStatus,
-    complaints: String,
-}
-
 impl Machine {
     fn start(plan: &Plan, log: &Log) -> Result<Self> {
         let pair = || UnixStream::pair().map_err(Error::host("a socket for QEMU"));
@@ -133,17 +93,17 @@ impl Machine {
             sys::memory_file(&plan.records).map_err(Error::host("a file for the guest's init"))?;
         let mut ours = Vec::new();
         let mut theirs = Vec::new();
-        for name in qemu::Channels::port_names(plan) {
+        for port in qemu::Channels::ports(plan) {
             let (here, there) = pair()?;
-            ours.push((*name, here));
-            theirs.push((*name, there));
+            ours.push((*port, here));
+            theirs.push((*port, there));
         }
         let channels = qemu::Channels {
             console: log.file().as_raw_fd(),
             records: records.as_raw_fd(),
             ports: theirs
                 .iter()
-                .map(|(name, socket)| (*name, socket.as_raw_fd()))
+                .map(|(port, socket)| (*port, socket.as_raw_fd()))
                 .collect(),
         };
 
@@ -172,7 +132,7 @@ impl Machine {
             program: plan.qemu.clone(),
             source,
         })?;
-        // Now only QEMU holds the other ends, so they close when QEMU ends.
+        // Only QEMU has these ends now, so they are closed when it ends.
         drop((theirs, records));
 
         let (sender, events) = mpsc::channel();
@@ -189,7 +149,7 @@ impl Machine {
                 .map(|limit| (begun + limit, Stopped::ByTimeout)),
             events,
             status: pair()?.0,
-            report: Report::default(),
+            reported: Reported::default(),
             dismissed: false,
             debug: plan
                 .gdb
@@ -200,8 +160,8 @@ impl Machine {
             console,
             complaints,
         };
-        for (name, socket) in ours {
-            machine.connect(name, socket, &sender)?;
+        for (port, socket) in ours {
+            machine.connect(port, socket, &sender)?;
         }
         thread::spawn(move || while sender.send(Event::Signal(sys::next_signal())).is_ok() {});
         if let Some(debug) = &machine.debug {
@@ -210,20 +170,20 @@ impl Machine {
         Ok(machine)
     }
 
-    fn connect(&mut self, name: &str, socket: UnixStream, events: &Sender<Event>) -> Result<()> {
+    fn connect(&mut self, port: Port, socket: UnixStream, events: &Sender<Event>) -> Result<()> {
         let copy = |socket: &UnixStream| socket.try_clone().map_err(Error::host("a socket"));
         let mut output = |socket, output| {
             let (progress, pump) = channels::receive_output(socket, output, events.clone());
             self.pumps.push(pump);
             progress
         };
-        match name {
-            "ukl.stdin" => {
+        match port {
+            Port::Stdin => {
                 channels::send_input(socket, self.typed.then(|| events.clone()));
             }
-            "ukl.stdout" => self.stdout = output(socket, Output::Stdout),
-            "ukl.stderr" => self.stderr = output(socket, Output::Stderr),
-            _ => {
+            Port::Stdout => self.stdout = output(socket, Output::Stdout),
+            Port::Stderr => self.stderr = output(socket, Output::Stderr),
+            Port::Status => {
                 self.pumps
                     .push(channels::receive_status(copy(&socket)?, events.clone()));
                 self.status = socket;
@@ -254,28 +214,28 @@ impl Machine {
                 Ok(Event::Stop) => Some(Stopped::BySignal(libc::SIGINT)),
                 Ok(Event::Signal(signal)) => self.signalled(signal),
                 Ok(Event::Unwanted(output)) => {
-                    self.tell(&format!("closed {}", output.name()));
+                    self.tell(Request::Closed(output));
                     None
                 }
-                Ok(Event::Status(line)) => {
-                    self.heard(&line);
+                Ok(Event::Report(report)) => {
+                    self.heard(report);
                     None
                 }
                 Err(RecvTimeoutError::Timeout) => self.deadline.take().map(|(_, why)| why),
             };
             if let Some(why) = stop {
                 stopped.get_or_insert(why);
-                // It may have ended by itself just now.
+                // QEMU may have just ended by itself.
                 let _ = self.qemu.kill();
             }
         }
     }
 
-    /// Passes a signal on to the program. Returns a reason to stop if that is not possible.
+    /// Passes a signal on to the program. Returns a reason to stop if there is no program.
     fn signalled(&mut self, signal: i32) -> Option<Stopped> {
         if signal == libc::SIGWINCH {
             if let Some((rows, columns)) = terminal::size() {
-                self.tell(&format!("window {rows} {columns}"));
+                self.tell(Request::Window { rows, columns });
             }
             return None;
         }
@@ -283,10 +243,10 @@ impl Machine {
         let again = self
             .deadline
             .is_some_and(|(_, why)| matches!(why, Stopped::BySignal(_)));
-        if !self.report.started || again || self.report.exit.is_some() {
+        if !self.reported.started || again || self.reported.exit.is_some() {
             return Some(why);
         }
-        self.tell(&format!("signal {signal}"));
+        self.tell(Request::Signal(signal));
         let end = Instant::now() + GRACE;
         if self.deadline.is_none_or(|(at, _)| at > end) {
             self.deadline = Some((end, why));
@@ -294,146 +254,71 @@ impl Machine {
         None
     }
 
-    /// Handles a line from init.
-    fn heard(&mut self, line: &str) {
-        self.report.hear(line);
-        if line == "started" && self.verbose {
+    /// Takes note of a report.
+    fn heard(&mut self, report: Report) {
+        if report == Report::Started && self.verbose {
             say(format_args!(
                 "the program started after {:.3} s",
                 self.begun.elapsed().as_secs_f64()
             ));
         }
+        self.reported.add(report);
         self.say_goodbye();
     }
 
-    /// Lets the machine switch itself off once all output of the program has arrived.
+    /// Lets the machine switch itself off, once all of the output has been passed on.
     fn say_goodbye(&mut self) {
-        let (stdout, stderr) = self.report.sent;
-        if self.report.exit.is_some()
+        let (stdout, stderr) = self.reported.sent;
+        if self.reported.exit.is_some()
             && !self.dismissed
             && self.stdout.expect(stdout)
             && self.stderr.expect(stderr)
         {
             self.dismissed = true;
-            self.tell("bye");
+            self.tell(Request::Goodbye);
             self.deadline = Some((Instant::now() + POWER_OFF, Stopped::AfterTheEnd));
         }
     }
 
-    /// Sends a line to init.
-    fn tell(&mut self, line: &str) {
-        // If init is gone, QEMU ends, which is handled elsewhere.
-        let _ = self.status.write_all(format!("{line}\n").as_bytes());
+    /// Sends a request to init.
+    fn tell(&mut self, request: Request) {
+        // If init has gone, QEMU goes too, and that is noticed.
+        let _ = self.status.write_all(format!("{request}\n").as_bytes());
     }
 
-    /// Collects the remaining output after QEMU has ended.
+    /// Collects what is left after QEMU has ended.
     fn end(mut self, stopped: Option<Stopped>) -> Result<End> {
         let qemu = self.qemu.wait().map_err(Error::host("QEMU"))?;
-        // A reader that does not read blocks the copying threads. Do not wait for it if the machine
-        // was stopped, or if the user tries to stop it now.
+        // The pumps wait for a caller that does not read. Somebody who has stopped the machine, or
+        // who sends a signal now, does not want to wait for that.
         let patience = Instant::now() + LEFTOVERS;
         while !self.pumps.iter().all(JoinHandle::is_finished) {
             match self.events.recv_timeout(Duration::from_millis(5)) {
-                Ok(Event::Status(line)) => self.report.hear(&line),
+                Ok(Event::Report(report)) => self.reported.add(report),
                 Ok(Event::Signal(signal)) if signal != libc::SIGWINCH => break,
                 _ if stopped.is_some() && Instant::now() > patience => break,
                 _ => {}
             }
         }
-        // Init's last lines.
+        // The last reports of init.
         while let Ok(event) = self.events.try_recv() {
-            if let Event::Status(line) = event {
-                self.report.hear(&line);
+            if let Event::Report(report) = event {
+                self.reported.add(report);
             }
         }
         if let Some(console) = self.console {
             console.finish();
         }
         Ok(End {
-            report: self.report,
-            dismissed: self.dismissed,
+            reported: self.reported,
+            complete: self.dismissed,
             qemu,
             complaints: self.complaints.join().unwrap_or_default(),
         })
     }
 }
 
-impl Report {
-    fn hear(&mut self, line: &str) {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        match word {
-            "started" => self.started = true,
-            "error" => self.error = Some(rest.to_owned()),
-            "sent" => {
-                let mut numbers = rest.split(' ').map(|number| number.parse().unwrap_or(0));
-                self.sent = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-            }
-            "exit" => self.exit = rest.parse().ok(),
-            "signal" => self.exit = rest.parse().ok().and_then(|n: u8| n.checked_add(128)),
-            _ => {}
-        }
-    }
-}
-
-impl End {
-    /// Decides about the exit status.
-    fn judge(self, stopped: Option<Stopped>, log: Log, plan: &Plan) -> Result<u8> {
-        if let Some(text) = self.report.error {
-            return Err(Error::Guest(text));
-        }
-        // If the machine was stopped before all output had arrived, this status does not count.
-        if let Some(status) = self.report.exit
-            && (self.dismissed || stopped.is_none())
-        {
-            return Ok(status);
-        }
-        match stopped {
-            Some(Stopped::ByTimeout) => {
-                let seconds = plan.timeout.unwrap_or_default().as_secs_f64();
-                let log = log.keep();
-                say(format_args!(
-                    "stopped after {seconds} s; the kernel's log is in {}",
-                    log.display()
-                ));
-                return Ok(TIMEOUT);
-            }
-            Some(Stopped::BySignal(signal)) => return Ok(128 + signal as u8),
-            Some(Stopped::AfterTheEnd) | None => {}
-        }
-        if !self.qemu.success() {
-            let complaints = self.complaints.trim_end();
-            return Err(Error::Qemu(match (complaints, self.qemu.signal()) {
-                ("", Some(signal)) => format!("killed by signal {signal}"),
-                ("", None) => self.qemu.to_string(),
-                (text, _) => text.to_owned(),
-            }));
-        }
-        if plan.gdb.is_some() && self.complaints.contains("GDBstub") {
-            say("gdb has ended the machine");
-            return Ok(DIED);
-        }
-        if plan.console {
-            say("the guest ended without an exit status");
-        } else {
-            let tail = log.tail();
-            let what = if tail.is_empty() {
-                "log is empty"
-            } else {
-                "log ends like this:"
-            };
-            say(format_args!(
-                "the guest ended without an exit status; the kernel's {what}"
-            ));
-            for line in tail {
-                eprintln!("{line}");
-            }
-        }
-        say(format_args!("the whole log is in {}", log.keep().display()));
-        Ok(DIED)
-    }
-}
-
-/// Sends an event when QEMU has ended.
+/// Sends [`Event::Gone`] when QEMU has ended.
 fn watch(qemu: &Child, events: Sender<Event>) -> Result<()> {
     let process = sys::pidfd(qemu.id()).map_err(Error::host("pidfd_open"))?;
     thread::spawn(move || {
@@ -443,7 +328,7 @@ fn watch(qemu: &Child, events: Sender<Event>) -> Result<()> {
     Ok(())
 }
 
-/// Collects QEMU's error messages.
+/// Collects what QEMU writes on its standard error.
 fn collect(pipe: Option<std::process::ChildStderr>) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut text = Vec::new();
@@ -452,44 +337,4 @@ fn collect(pipe: Option<std::process::ChildStderr>) -> JoinHandle<String> {
         }
         String::from_utf8_lossy(&text).into_owned()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn heard(lines: &[&str]) -> Report {
-        let mut report = Report::default();
-        for line in lines {
-            report.hear(line);
-        }
-        report
-    }
-
-    #[test]
-    fn init_is_understood() {
-        let report = heard(&["started", "sent 12 34", "exit 42"]);
-        assert!(report.started);
-        assert_eq!((report.sent, report.exit), ((12, 34), Some(42)));
-        assert_eq!(heard(&["signal 11"]).exit, Some(139));
-        assert_eq!(
-            heard(&["error no such file"]).error.unwrap(),
-            "no such file"
-        );
-    }
-
-    #[test]
-    fn nonsense_is_no_exit_status() {
-        for line in [
-            "",
-            "exit",
-            "exit x",
-            "exit 256",
-            "signal 200",
-            "exit -1",
-            "nonsense",
-        ] {
-            assert_eq!(heard(&[line]).exit, None, "{line}");
-        }
-    }
 }

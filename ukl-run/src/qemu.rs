@@ -4,14 +4,14 @@ use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 
-use crate::args::Machine;
-use crate::args::Protocol;
+use ukl_proto::names;
+use ukl_proto::ports::Port;
+
+use crate::args::values::Machine;
+use crate::args::values::Protocol;
 use crate::plan::Accel;
 use crate::plan::Plan;
 use crate::plan::Stdio;
-
-/// The name under which init finds what it is told.
-const RECORDS: &str = "opt/org.unikernel-linux/run";
 
 /// The descriptors that QEMU inherits.
 #[derive(Debug, Clone)]
@@ -20,27 +20,27 @@ pub struct Channels {
     pub console: RawFd,
     /// A file with the records for init.
     pub records: RawFd,
-    /// The ports of virtio-serial, by name.
-    pub ports: Vec<(&'static str, RawFd)>,
+    /// The ports of the virtio-serial device.
+    pub ports: Vec<(Port, RawFd)>,
 }
 
 impl Channels {
     /// The ports that a plan needs.
-    pub fn port_names(plan: &Plan) -> &'static [&'static str] {
+    pub fn ports(plan: &Plan) -> &'static [Port] {
         match plan.stdio {
             Stdio::Ports { merged: false } => {
-                &["ukl.status", "ukl.stdin", "ukl.stdout", "ukl.stderr"]
+                &[Port::Status, Port::Stdin, Port::Stdout, Port::Stderr]
             }
-            // A terminal has but one output.
+            // A terminal has only one output.
             Stdio::Ports { merged: true } | Stdio::Tty => {
-                &["ukl.status", "ukl.stdin", "ukl.stdout"]
+                &[Port::Status, Port::Stdin, Port::Stdout]
             }
         }
     }
 
-    /// Numbers as they may be, to show.
+    /// Example numbers, for --dry-run.
     pub fn example(plan: &Plan) -> Self {
-        let ports = Channels::port_names(plan);
+        let ports = Channels::ports(plan);
         Channels {
             records: 3,
             console: 4,
@@ -73,10 +73,14 @@ pub fn command(plan: &Plan, channels: &Channels) -> Vec<OsString> {
     line.option("-append", &plan.cmdline);
     line.option(
         "-fw_cfg",
-        format!("name={RECORDS},file=/proc/self/fd/{}", channels.records),
+        format!(
+            "name={},file=/proc/self/fd/{}",
+            names::RUN_FILE,
+            channels.records
+        ),
     );
 
-    // A file, since a serial line knows no waiting: what a full socket does not take is lost.
+    // A file, since a serial line does not wait: what a full socket does not take is lost.
     let log = format!(
         "file,id=console,append=on,path=/proc/self/fd/{}",
         channels.console
@@ -85,7 +89,8 @@ pub fn command(plan: &Plan, channels: &Channels) -> Vec<OsString> {
     line.option("-serial", "chardev:console");
     let ports = channels.ports.len() + 1;
     line.option("-device", format!("virtio-serial-{bus},max_ports={ports}"));
-    for (name, fd) in &channels.ports {
+    for (port, fd) in &channels.ports {
+        let name = port.name();
         line.option("-chardev", format!("socket,id={name},fd={fd}"));
         line.option(
             "-device",
@@ -104,7 +109,7 @@ pub fn command(plan: &Plan, channels: &Channels) -> Vec<OsString> {
             net += &format!(",hostfwd={protocol}:{address}:{host}-:{guest}");
         }
         line.option("-netdev", net);
-        // Nobody boots from it, so it needs no firmware of its own.
+        // The machine does not boot from the network, so the card needs no firmware.
         let rom = if plan.machine == Machine::Microvm {
             ""
         } else {
@@ -115,8 +120,8 @@ pub fn command(plan: &Plan, channels: &Channels) -> Vec<OsString> {
     for share in &plan.shares {
         let tag = &share.tag;
         let mut fsdev = OsString::from(format!("local,id={tag},security_model=none,"));
-        // A tree that reaches over several file systems needs distinct file numbers; and what is
-        // only read may be read by whoever runs this.
+        // A tree with several file systems needs distinct inode numbers (multidevs). QEMU need not
+        // write to a directory that is only read.
         fsdev.push(if share.read_only { "readonly=on," } else { "" });
         fsdev.push("multidevs=remap,path=");
         fsdev.push(escaped(share.host.as_os_str()));
@@ -147,7 +152,7 @@ impl Line {
     }
 }
 
-/// A value in one of QEMU's option lists, where a comma is written twice.
+/// Doubles the commas of a value, as QEMU's option lists need it.
 fn escaped(value: &OsStr) -> OsString {
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::ffi::OsStringExt as _;
@@ -161,7 +166,7 @@ fn escaped(value: &OsStr) -> OsString {
     OsString::from_vec(out)
 }
 
-/// A command line as a shell would take it.
+/// A command line as one would type it in a shell.
 pub fn shown(words: &[OsString]) -> String {
     let quoted = |word: &OsString| {
         let text = word.to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! The few system calls that the standard library does not offer.
+//! System calls that the standard library has no function for.
 
 use std::fs::File;
 use std::io;
@@ -8,10 +8,10 @@ use std::os::fd::FromRawFd as _;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
-/// The signals that ukl-run handles.
+/// The signals that are handled.
 const SIGNALS: [libc::c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGWINCH];
 
-/// Converts -1 into the error in errno.
+/// Turns a result of -1 into an error.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
         Err(io::Error::last_os_error())
@@ -20,7 +20,7 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     }
 }
 
-/// Whether two descriptors refer to the same file, so that output to both has a common order.
+/// Whether two descriptors refer to the same open file, so that writes to them have one order.
 pub fn same_file(one: RawFd, other: RawFd) -> bool {
     let identity = |fd| {
         // SAFETY: an all-zero stat is valid and is filled in.
@@ -44,7 +44,7 @@ pub fn kvm_api_version(kvm: RawFd) -> libc::c_int {
     unsafe { libc::ioctl(kvm, KVM_GET_API_VERSION as _, 0) }
 }
 
-/// An unnamed file that contains `data`.
+/// A file in memory, without a name, that holds `data`.
 pub fn memory_file(data: &[u8]) -> io::Result<OwnedFd> {
     // SAFETY: a name, and a descriptor that is new and ours.
     let mut file = unsafe {
@@ -57,7 +57,7 @@ pub fn memory_file(data: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Blocks the signals in this thread and later ones, so that [`next_signal`] receives them.
+/// Blocks these signals in this thread and in those that it starts, for [`next_signal`].
 pub fn hold_signals() {
     // SAFETY: a set of signals on the stack.
     unsafe {
@@ -66,7 +66,7 @@ pub fn hold_signals() {
     }
 }
 
-/// Waits for one of those signals.
+/// Waits for one of these signals.
 pub fn next_signal() -> libc::c_int {
     let set = signal_set();
     let mut signal = 0;
@@ -87,14 +87,14 @@ fn signal_set() -> libc::sigset_t {
     }
 }
 
-/// Separates a process that is about to become QEMU from the terminal's process group, and makes
-/// the kernel kill it when ukl-run dies.
+/// Prepares a process that is about to become QEMU: takes it out of the terminal's process group, and
+/// has the kernel kill it when ukl-run ends.
 ///
 /// For use between fork and exec: it only makes system calls.
 pub fn become_dependent(parent: libc::pid_t, inherited: &[RawFd]) -> io::Result<()> {
     // SAFETY: no memory is involved.
     unsafe {
-        // Leave the terminal's process group: ukl-run handles Ctrl-C.
+        // Ctrl-C is handled by ukl-run alone.
         check(libc::setsid())?;
         check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
         if libc::getppid() != parent {
@@ -107,7 +107,7 @@ pub fn become_dependent(parent: libc::pid_t, inherited: &[RawFd]) -> io::Result<
     Ok(())
 }
 
-/// A descriptor that becomes readable when the process has ended.
+/// A descriptor that becomes readable when a process has ended.
 pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: the descriptor is new and ours.
     unsafe {
@@ -116,7 +116,7 @@ pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     }
 }
 
-/// Waits until a descriptor can be read, or written if `write`.
+/// Waits until a descriptor can be read, or written to if `write`.
 pub fn wait_for(fd: RawFd, write: bool) {
     let events = if write { libc::POLLOUT } else { libc::POLLIN };
     let mut poll = libc::pollfd {
@@ -128,7 +128,7 @@ pub fn wait_for(fd: RawFd, write: bool) {
     unsafe { libc::poll(&mut poll, 1, -1) };
 }
 
-/// write(2) to a descriptor that the caller owns, and that may be non-blocking.
+/// write(2) to an inherited descriptor, which may be non-blocking.
 pub fn write_all(fd: RawFd, mut data: &[u8]) -> io::Result<()> {
     while !data.is_empty() {
         // SAFETY: a pointer and its length.
@@ -143,7 +143,7 @@ pub fn write_all(fd: RawFd, mut data: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// read(2) from a descriptor that the caller owns, and that may be non-blocking.
+/// read(2) from an inherited descriptor, which may be non-blocking.
 pub fn read(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         // SAFETY: a pointer and its length.
@@ -180,7 +180,7 @@ pub fn terminal_settings(file: &File) -> io::Result<libc::termios> {
     }
 }
 
-/// Changes the settings of a terminal.
+/// Sets a terminal's settings.
 pub fn set_terminal(file: &File, settings: &libc::termios) -> io::Result<()> {
     // SAFETY: valid settings.
     check(unsafe { libc::tcsetattr(file.as_raw_fd(), libc::TCSADRAIN, settings) }).map(drop)

@@ -1,5 +1,5 @@
-//! The user's terminal when the program uses it. Every key, including Ctrl-C, goes to the guest,
-//! whose own terminal driver interprets it.
+//! The caller's terminal. In raw mode, every key goes to the guest, whose own terminal gives it its
+//! meaning, Ctrl-C included.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ static RAW: AtomicBool = AtomicBool::new(false);
 
 /// The byte that Ctrl-C sends.
 const INTERRUPT: u8 = 3;
-/// This many within [`PATIENCE`] are meant for ukl-run.
+/// This many within [`PATIENCE`] stop the machine.
 const INSISTENCE: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -24,12 +24,12 @@ pub fn is_ours() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Rows and columns.
+/// The size of the terminal: rows and columns.
 pub fn size() -> Option<(u16, u16)> {
     sys::window(1)
 }
 
-/// Whether the terminal is in raw mode at present.
+/// Whether the terminal is in raw mode now.
 pub fn is_raw() -> bool {
     RAW.load(Ordering::Relaxed)
 }
@@ -41,12 +41,12 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Sets the mode.
+    /// Enters raw mode.
     pub fn enter() -> io::Result<Self> {
         let terminal = File::open("/dev/tty")?;
         let settings = sys::terminal_settings(&terminal)?;
         let mut raw = settings;
-        // SAFETY: it changes the structure and nothing else.
+        // SAFETY: a pointer to valid settings.
         unsafe { libc::cfmakeraw(&mut raw) };
         sys::set_terminal(&terminal, &raw)?;
         RAW.store(true, Ordering::Relaxed);
@@ -61,14 +61,14 @@ impl Drop for Raw {
     }
 }
 
-/// Detects that the user wants to leave a guest that no longer reacts.
+/// Notices that the user wants to leave a guest that does not react.
 #[derive(Debug, Default)]
 pub struct Insistence {
     presses: Vec<Instant>,
 }
 
 impl Insistence {
-    /// Records typed keys. Returns true if the user has insisted often enough.
+    /// Takes note of what was typed. Returns whether it is enough.
     pub fn typed(&mut self, keys: &[u8]) -> bool {
         let now = Instant::now();
         self.presses

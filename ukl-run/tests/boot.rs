@@ -57,7 +57,15 @@ fn make_image() -> Result<PathBuf, Box<dyn std::error::Error>> {
         build_id: Vec::new(),
         thunks: Vec::new(),
         code: None,
-        add: vec![(here.join("tests/probe.c"), "/added/probe.c".into())],
+        add: [
+            "/added/probe.c",
+            "/tmp/added/probe.c",
+            "/run/probe.c",
+            "/dev/probe.c",
+            "/dev/shm/probe.c",
+        ]
+        .map(|guest| (here.join("tests/probe.c"), guest.into()))
+        .to_vec(),
         cmdline: None,
         policy: Policy::default(),
         stack_size: None,
@@ -559,7 +567,22 @@ fn what_was_synced_survives_the_guest() {
 #[test]
 fn files_of_the_image_are_there() {
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probe.c"));
-    assert_eq!(stdout(&[], &["read", "/added/probe.c"]), source.unwrap());
+    // Those below /tmp, /run and /dev would be hidden by what init mounts there.
+    let paths = [
+        "/added/probe.c",
+        "/tmp/added/probe.c",
+        "/run/probe.c",
+        "/dev/probe.c",
+        "/dev/shm/probe.c",
+    ];
+    let mut args = vec!["read"];
+    args.extend(paths);
+    assert_eq!(stdout(&[], &args), source.unwrap().repeat(paths.len()));
+}
+
+#[test]
+fn services_and_the_machines_own_name_are_known() {
+    assert_eq!(stdout(&[], &["names"]), "http 80\nudp 17\nukl 0\n");
 }
 
 #[test]

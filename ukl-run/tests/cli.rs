@@ -1,11 +1,14 @@
-//! What ukl-run does before there is a guest.
+//! What ukl-run does before it starts a guest.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Output;
+use std::process::Stdio;
 
 use tempfile::TempDir;
+use ukl_proto::stamp::Stamp;
 
 fn ukl_run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ukl-run"))
@@ -14,7 +17,7 @@ fn ukl_run(args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Something that passes for an image.
+/// A file with the header of an image, whose real-mode code is one sector long.
 fn image() -> (TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let path: PathBuf = dir.path().join("prog.ukl");
@@ -158,6 +161,90 @@ fn help_and_version_succeed() {
         assert!(out.status.success());
         assert!(!out.stdout.is_empty());
     }
+    let version = String::from_utf8(ukl_run(&["--version"]).stdout).unwrap();
+    assert!(version.starts_with("ukl-run "), "{version}");
+    assert!(version.contains("\nkernel archive: "), "{version}");
+}
+
+/// The records that ukl-run gives to the init of this image.
+fn records(dir: &TempDir, image: &str, args: &[&str]) -> String {
+    let (qemu, copy) = (dir.path().join("qemu"), dir.path().join("records"));
+    // The word behind -fw_cfg is name=NAME,file=/proc/self/fd/N.
+    let script = format!(
+        "#!/bin/sh\nfor word; do case $word in name=opt/*) cat \"${{word##*file=}}\" >{};; esac; done\n",
+        copy.display()
+    );
+    fs::write(&qemu, script).unwrap();
+    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_ukl-run"))
+        .env("UKL_QEMU", &qemu)
+        .args(args)
+        .arg(image)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    // This machine ends without an exit status.
+    assert_eq!(out.status.code(), Some(255), "{out:?}");
+    fs::read_to_string(copy).unwrap()
+}
+
+#[test]
+fn records_are_of_the_images_version() {
+    let (dir, image) = image();
+    let args = ["--return=jump", "--stack=kernel", "--wrap=strace -f"];
+    let old = records(&dir, &image, &args);
+    assert!(old.contains("\0return=ret\0stack=own\0"), "{old:?}");
+    assert!(!old.contains("protocol"), "{old:?}");
+    let mut data = fs::read(&image).unwrap();
+    let stamp = Stamp::new(&[]).encode();
+    data[0x200 - stamp.len()..0x200].copy_from_slice(&stamp);
+    fs::write(&image, data).unwrap();
+    let new = records(&dir, &image, &args);
+    assert!(new.starts_with("protocol=1\0"), "{new:?}");
+    assert!(new.contains("\0return=jump\0stack=kernel\0"), "{new:?}");
+    assert!(new.contains("\0wrap=strace -f\0"), "{new:?}");
+}
+
+#[test]
+fn an_image_of_another_build_is_refused() {
+    let (dir, image) = image();
+    let (source, program) = (dir.path().join("main.c"), dir.path().join("prog"));
+    fs::write(&source, "int main(void) { return 0; }").unwrap();
+    let built = Command::new("cc")
+        .args(["-Wl,--build-id=0x0123abcd", "-o"])
+        .args([&program, &source])
+        .status();
+    assert!(built.unwrap().success());
+    let run = |id: &[u8]| {
+        let mut data = fs::read(&image).unwrap();
+        let stamp = Stamp::new(id).encode();
+        data[0x200 - stamp.len()..0x200].copy_from_slice(&stamp);
+        fs::write(&image, data).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_ukl-run"))
+            .env("XDG_CACHE_HOME", dir.path())
+            .arg("--dry-run")
+            .arg(&program)
+            .output()
+            .unwrap()
+    };
+    assert!(run(&[1, 0x23, 0xab, 0xcd]).status.success());
+    let out = run(&[1, 0x23, 0xab, 0xce]);
+    assert_eq!(out.status.code(), Some(125), "{out:?}");
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert!(text.contains("link the program again"), "{text}");
+
+    // The registry may know where the right image is.
+    let other = dir.path().join("other.ukl");
+    let mut data = fs::read(&image).unwrap();
+    let stamp = Stamp::new(&[1, 0x23, 0xab, 0xcd]).encode();
+    data[0x200 - stamp.len()..0x200].copy_from_slice(&stamp);
+    fs::write(&other, data).unwrap();
+    let images = dir.path().join("ukl/images");
+    fs::create_dir_all(&images).unwrap();
+    std::os::unix::fs::symlink(&other, images.join("0123abcd")).unwrap();
+    let out = run(&[1, 0x23, 0xab, 0xce]);
+    let line = String::from_utf8(out.stdout).unwrap();
+    assert!(line.contains("other.ukl"), "{line}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
-/* What the boot tests run in the guest: the first argument says what to do. */
+/* The program that the boot tests run in the guest. The first argument selects what it does. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,10 +114,12 @@ int main(int argc, char **argv)
 	} else if (!strcmp(what, "cat")) {
 		cat(0);
 	} else if (!strcmp(what, "read")) {
-		int fd = open(arg, O_RDONLY);
-		if (fd < 0)
-			die(arg);
-		cat(fd);
+		for (int i = 2; i < argc; i++) {
+			int fd = open(argv[i], O_RDONLY);
+			if (fd < 0)
+				die(argv[i]);
+			cat(fd);
+		}
 	} else if (!strcmp(what, "write")) {
 		int fd = open(arg, O_WRONLY | O_CREAT | O_APPEND, 0644);
 		if (fd < 0)
@@ -181,6 +184,16 @@ int main(int argc, char **argv)
 		if (readlink("/proc/self/exe", path, sizeof(path) - 1) < 0)
 			die("readlink");
 		puts(path);
+	} else if (!strcmp(what, "names")) {
+		char name[256] = "";
+		struct servent *http = getservbyname("http", "tcp");
+		struct protoent *udp = getprotobyname("udp");
+		struct addrinfo *found = NULL;
+
+		gethostname(name, sizeof(name) - 1);
+		printf("http %d\n", http ? ntohs(http->s_port) : -1);
+		printf("udp %d\n", udp ? udp->p_proto : -1);
+		printf("%s %d\n", name, getaddrinfo(name, NULL, NULL, &found));
 	} else if (!strcmp(what, "tcp")) {
 		serve(SOCK_STREAM, atoi(arg));
 	} else if (!strcmp(what, "udp")) {
