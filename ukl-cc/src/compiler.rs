@@ -1,4 +1,4 @@
-//! Finds the real compiler: past ourselves, and past everything that stands in for compilers.
+//! Finds the real compiler, which is neither ukl-cc nor a wrapper such as ccache.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -10,8 +10,8 @@ use ukl_common::search;
 
 use crate::error::Error;
 
-/// Programs that are called under a compiler's name and look for the next one of that name in
-/// PATH. Going through them could lead back here, and the one in front of us has done its work.
+/// Wrappers that are called by a compiler's name and look for the next command of that name in PATH.
+/// They would find ukl-cc again. A wrapper in front of ukl-cc has done its work already.
 const MASQUERADERS: &[&str] = &[
     "ccache",
     "sccache",
@@ -21,7 +21,7 @@ const MASQUERADERS: &[&str] = &[
     "buildcache",
 ];
 
-/// The language that the name we are called by asks for.
+/// The language to compile, by the name of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
     /// `ukl-cc`.
@@ -31,7 +31,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// From the name of the program.
+    /// The language for a command name.
     pub fn of(argv0: &OsStr) -> Language {
         let name = Path::new(argv0).file_name().unwrap_or(argv0);
         if name.as_bytes().ends_with(b"++") {
@@ -56,7 +56,7 @@ impl Language {
         }
     }
 
-    /// What GNU calls it.
+    /// The name of GNU's compiler.
     fn gnu(self) -> &'static str {
         match self {
             Language::C => "gcc",
@@ -69,16 +69,16 @@ impl Language {
     }
 }
 
-/// A compiler, and what goes in front of our arguments.
+/// A compiler, and the arguments to put in front of the user's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiler {
-    /// Where it is. Also its argv[0].
+    /// Its path, which is also its argv[0].
     pub path: PathBuf,
-    /// Words that the variable has behind the command, as in `UKL_CC="gcc -m64"`.
+    /// The arguments in the environment variable, as in `UKL_CC="gcc -m64"`.
     pub words: Vec<OsString>,
 }
 
-/// Finds the compiler. `chosen` is the value of the variable.
+/// Finds the compiler. `chosen` is the value of the environment variable.
 pub fn find(language: Language, chosen: Option<&OsStr>, myself: &Path) -> Result<Compiler, Error> {
     let mut words = chosen
         .map(OsStr::as_bytes)
@@ -98,7 +98,7 @@ pub fn find(language: Language, chosen: Option<&OsStr>, myself: &Path) -> Result
         PathBuf::from(&command)
     } else {
         let name = || command.to_string_lossy().into_owned();
-        // Somebody who says ccache means ccache.
+        // A wrapper that is named here is wanted.
         find_in_path(&command, myself, false).ok_or_else(|| none(language, name()))?
     };
     if search::leads_to(&path, myself) {
@@ -113,8 +113,8 @@ pub fn find(language: Language, chosen: Option<&OsStr>, myself: &Path) -> Result
     })
 }
 
-/// `gcc` where `cc` leads to the same file. It begins what it says of its version with the name it
-/// was called by, and Bazel takes for gcc only what says that it is.
+/// `gcc` if `cc` leads to the same file. The output of --version begins with the name of the command,
+/// and Bazel recognises gcc by it.
 fn by_its_own_name(language: Language, path: PathBuf) -> PathBuf {
     let gnu = path.with_file_name(language.gnu());
     let same = gnu.canonicalize().ok().zip(path.canonicalize().ok());

@@ -1,4 +1,4 @@
-//! What can go wrong before the compiler has the word.
+//! Errors before the compiler runs.
 
 use std::path::PathBuf;
 
@@ -11,38 +11,38 @@ pub enum Error {
          or name it in {variable}"
     )]
     NoCompiler {
-        /// What was looked for.
+        /// The name that was looked for.
         name: String,
-        /// The Debian package that likely has it.
+        /// The Debian package that has it.
         package: &'static str,
         /// The variable to name it in.
         variable: &'static str,
     },
-    /// The compiler leads back here.
+    /// The compiler leads back to ukl-cc.
     #[error(
         "the compiler {} leads back to ukl-cc; name the real one in {variable}",
         path.display()
     )]
     Loop {
-        /// What was found or named.
+        /// The path.
         path: PathBuf,
         /// The variable to name the real one in.
         variable: &'static str,
     },
     /// The linker is missing from the installation.
     #[error(
-        "{} is missing: `make' in UKL's source tree makes it (or set UKL_LIBDIR)",
+        "{} is missing: run `make' in UKL's source tree, or set UKL_LIBDIR",
         .0.display()
     )]
     NoLinker(PathBuf),
-    /// The kernel archive has nothing to compile kernel code with.
+    /// The kernel archive lacks what kernel code is compiled with.
     #[error(
-        "{} has nothing to compile kernel code with: `make kernel' in UKL's source tree makes it \
-         (or set UKL_LIBDIR)",
+        "{} does not have what kernel code is compiled with: run `make kernel' in UKL's source \
+         tree, or set UKL_LIBDIR",
         .0.display()
     )]
     NoKernelCode(PathBuf),
-    /// The command line of kernel code.
+    /// Wrong arguments for kernel code.
     #[error("--ukl-kernel-code: {0}")]
     KernelCode(String),
     /// A file could not be read.
@@ -50,10 +50,10 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
-    /// An option of our own lacks its value.
+    /// An option `--ukl-*` lacks its value.
     #[error("option '{0}' requires an argument")]
     NoValue(String),
     /// This executable cannot be found.
@@ -64,7 +64,7 @@ pub enum Error {
     Exec {
         /// The compiler.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
 }

@@ -1,10 +1,10 @@
 //! `--ukl-kernel-code`: C that becomes part of the kernel.
 //!
-//! The kernel archive has the headers and the words of the kernel's own build. What the user's
-//! words say about the generation of code does not count, as the kernel's calling convention,
-//! registers and mitigations are what they are. Behind the compiler runs objtool, which writes the
-//! tables of the kernel's unwinder. The object says by a section what it is, so that Makefiles and
-//! archives carry it like any other, and ukl-ld puts it where it belongs.
+//! The kernel archive has the headers and the compiler options of the kernel's own build. The user's
+//! options for code generation are ignored, since calling convention, registers and mitigations have
+//! to be the kernel's. After the compiler, objtool writes the tables of the kernel's unwinder. A
+//! section marks the object as kernel code. So Makefiles and archives handle it like any other
+//! object, and ukl-ld recognises it.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -17,35 +17,35 @@ use std::process::ExitStatus;
 
 use crate::error::Error;
 
-/// In the words of the archive it stands for the folder that they are in.
+/// In the archive's options, this stands for the directory of the file that has them.
 const HERE: &str = "@/";
 
-/// What has the compiler stop before there is an object.
+/// Options with which the compiler makes no object.
 const NO_OBJECT: &[&str] = &["-S", "-E", "-M", "-MM", "-fsyntax-only"];
 
-/// What is worth a warning in the kernel's own files only.
+/// Warnings that make sense only in the kernel's own files.
 const NO_WARNINGS: &[&str] = &["-Wno-missing-prototypes", "-Wno-missing-declarations"];
 
-/// The kernel archive's part for kernel code.
+/// The part of the kernel archive that compiles kernel code.
 pub struct Archive {
     dir: PathBuf,
 }
 
-/// What the user's words come to.
+/// The user's arguments, sorted.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Words {
-    /// For the compiler, in order.
+    /// The arguments for the compiler, in order.
     compiler: Vec<OsString>,
     /// The source files.
     sources: Vec<PathBuf>,
     /// `-o`.
     output: Option<PathBuf>,
-    /// The compiler makes objects.
+    /// Whether the compiler makes objects.
     objects: bool,
 }
 
 impl Archive {
-    /// The one of this installation.
+    /// Opens the archive of an installation.
     pub fn open(libdir: &Path) -> Result<Archive, Error> {
         let dir = libdir.join("kernel/module");
         match dir.join("cflags").is_file() {
@@ -54,7 +54,7 @@ impl Archive {
         }
     }
 
-    /// Compiles. Returns the status to exit with.
+    /// Compiles. Returns the exit status.
     pub fn compile(&self, compiler: &Path, words: Vec<OsString>) -> Result<u8, Error> {
         let words = sort(words);
         let objects = words.objects()?;
@@ -73,7 +73,7 @@ impl Archive {
             command.args(self.words("objtool-flags")?).arg(&object);
             let status = run(&mut command)?;
             if !status.success() {
-                // As the compiler leaves none that is not whole.
+                // A compiler does not leave incomplete objects behind either.
                 let _ = fs::remove_file(&object);
                 return Ok(code(status));
             }
@@ -115,7 +115,7 @@ impl Words {
     }
 }
 
-/// Keeps what says where to read and write and what to warn of; the rest is the kernel's to say.
+/// Keeps arguments about files and warnings, and drops those about code generation and linking.
 fn sort(words: Vec<OsString>) -> Words {
     let mut sorted = Words {
         objects: true,

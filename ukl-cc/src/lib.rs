@@ -1,10 +1,11 @@
-//! The real C or C++ compiler, made to link through ukl-ld.
+//! The real C or C++ compiler, which links through ukl-ld.
 //!
-//! Nothing of the compiler's command line is understood here. The compiler itself finds ukl-ld
-//! where `-B` tells it to look for its programs, and calls it when, and only when, it links. So it
-//! answers every probe of a build tool itself, with its own exit status. The phases:
-//! [`compiler`] finds it, [`options`] sorts out `--ukl-*`, and [`run`] becomes it. Only for kernel
-//! code ([`kernel_code`]) it is told how to compile.
+//! ukl-cc does not interpret the compiler's command line. It passes `-B` with a directory in which
+//! the compiler finds ukl-ld under the name `ld`, so the compiler runs ukl-ld if and only if it
+//! links. The compiler itself answers every probe of a build tool, with its own exit status.
+//!
+//! [`compiler`] finds the real compiler, [`options`] takes `--ukl-*` out, and [`run`] executes the
+//! compiler in its own place. For kernel code, [`kernel_code`] chooses the compiler's options.
 
 use std::env;
 use std::ffi::OsStr;
@@ -29,39 +30,40 @@ pub use error::Error;
 use kernel_code::Archive;
 use options::Asked;
 
-/// Counts how often ukl-cc has started a compiler that turned out to be ukl-cc.
+/// The environment variable that counts how often ukl-cc has started itself.
 const DEPTH: &str = "UKL_CC_DEPTH";
 
-/// Compilers look for headers in these too, behind the directories of the command line.
+/// The environment variables with directories of headers, which compilers search after those of the
+/// command line.
 const INCLUDE_PATHS: [&str; 2] = ["C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH"];
 
 const HELP: &str = "\
 Usage: ukl-cc [options] file...
 
-The real C compiler (ukl-c++: C++ compiler), which links through ukl-ld: every
-program PROG gets a bootable image PROG.ukl beside it. All options are the
-compiler's, but for those that begin with --ukl-, which are ukl-ld's:
+Runs the real C compiler (ukl-c++: C++ compiler) with ukl-ld as its linker, which
+makes a bootable image PROG.ukl beside every program PROG. All options are the
+compiler's, except:
 
-  --ukl-version               Print the version, the compiler and the linker
-  --ukl-help                  Print this
-  --ukl-explain               Say what the linker does and why, with times
-  --ukl-no-image              Make no image
+  --ukl-version               Print the version, the compiler, the linker and
+                                the kernel archive
+  --ukl-help                  Print this text
   --ukl-kernel-code           Compile C to an object that becomes part of the
-                                kernel: its headers, its flags
-  and the others of `ukl-ld --ukl-help'
+                                kernel, with the kernel's headers and options
+  --ukl-explain, --ukl-no-image and the other options of ukl-ld: see
+                              `ukl-ld --ukl-help'
 
--fuse-ld=NAME makes the host program with that linker; the image is always
-made with GNU ld. Link-time optimisation is the compiler's own.
+-fuse-ld=NAME links the host program with another linker; the image is always
+linked with GNU ld. The compiler does link-time optimisation itself.
 
 Environment:
   UKL_CC, UKL_CXX             The real compiler, instead of cc and c++
   UKL_FLAGS                   More options for ukl-ld
-  UKL_IMAGE                   0: make no image; 1: make one for probes, too
+  UKL_IMAGE                   0: make no image; 1: make an image even for probes
   UKL_LD                      The real linker, instead of the first ld in PATH
-  UKL_LIBDIR                  Where kernel/, init and libexec/ are
+  UKL_LIBDIR                  The directory with kernel/, init and libexec/
 ";
 
-/// Becomes the compiler. Returns the exit status where something else is asked for.
+/// Executes the compiler in its own place. Returns the exit status of everything else.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, Error> {
     let mut args = args.into_iter();
     let language = Language::of(&args.next().unwrap_or_default());
@@ -76,7 +78,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, Error> {
     let libdir = std::path::absolute(library.dir()).map_err(Error::Myself)?;
     if let Asked::KernelCode(words) = asked {
         let archive = Archive::open(&libdir)?;
-        // The kernel's flags are gcc's, and so is the kernel.
+        // The kernel is compiled by gcc, and its options are for gcc.
         let gcc = compiler::find(Language::C, Some(OsStr::new("gcc")), &myself)?;
         return archive.compile(&gcc.path, words);
     }
@@ -98,7 +100,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, Error> {
 /// The directory in which the compiler finds ukl-ld under the name `ld`.
 fn libexec(libdir: &Path) -> Result<PathBuf, Error> {
     let libexec = libdir.join("libexec");
-    // The compiler would take its own linker for want of ours.
+    // Without it, the compiler would use its own linker.
     let ld = libexec.join("ld");
     if ld.is_file() {
         Ok(libexec)
@@ -120,7 +122,7 @@ fn exec(
             variable: language.variable(),
         });
     };
-    // gcc glues the program's name to it: the slash has to be there.
+    // gcc appends the program's name to the value, so it has to end in a slash.
     let mut look_here = OsString::from("-B");
     look_here.push(libexec);
     look_here.push("/");
@@ -128,7 +130,7 @@ fn exec(
     command.env(DEPTH, depth);
     command.args(&compiler.words).arg(look_here);
     command.args(words);
-    // Where ukl.h is. Build tools compare command lines, so it takes no word of them.
+    // The directory of ukl.h. It is not in an argument, since build tools compare command lines.
     let include = libdir.join("include");
     for name in INCLUDE_PATHS.iter().filter(|_| include.is_dir()) {
         let more = env::var_os(name).filter(|dirs| !dirs.is_empty());

@@ -1,4 +1,4 @@
-//! The arguments: all of them are the compiler's, but for `--ukl-*`.
+//! The arguments: all are the compiler's, except `--ukl-*`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -39,7 +39,7 @@ const fn own(name: &'static str, help: &'static str) -> OptionSpec {
 pub enum Asked {
     /// The compiler, with these arguments.
     Compiler(Vec<OsString>),
-    /// The compiler in the kernel's manner (`--ukl-kernel-code`), with these arguments.
+    /// The compiler with the kernel's options (`--ukl-kernel-code`) and these arguments.
     KernelCode(Vec<OsString>),
     /// `--ukl-version`.
     Version,
@@ -47,8 +47,7 @@ pub enum Asked {
     Help,
 }
 
-/// Turns `--ukl-*` into arguments for the linker. `-Xlinker` and not `-Wl,`, which would split a
-/// value at its commas.
+/// Turns `--ukl-*` into arguments for the linker, by `-Xlinker`: `-Wl,` would split values at commas.
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
     let mut args = args.into_iter();
     let mut words = Vec::new();
