@@ -12,15 +12,16 @@ use std::path::PathBuf;
 
 use crate::DecodeError;
 use crate::EncodeError;
-use crate::keys::keys;
 use crate::policy;
 use crate::policy::Policy;
 use crate::policy::Setting as _;
 use crate::policy::SettingError;
 use crate::words;
 
+mod record;
 mod values;
 
+pub use record::Key;
 pub use values::Address;
 pub use values::Link;
 pub use values::Mount;
@@ -28,50 +29,12 @@ pub use values::Network;
 pub use values::Ring;
 pub use values::Stdio;
 
+use record::cut;
+use record::failed;
+use record::join;
+
 /// What error messages call the records.
 const WHAT: &str = "what ukl-run sent";
-
-keys! {
-    /// The keys of the records.
-    pub enum Key {
-        /// The version of the protocol. It comes first.
-        Protocol = "protocol",
-        /// An argument of the program.
-        Arg = "arg",
-        /// A variable of its environment, `NAME=VALUE`.
-        Env = "env",
-        /// Its working directory.
-        Cwd = "cwd",
-        /// The ring that it runs at, `0` or `3`.
-        Ring = "ring",
-        /// Where its standard streams go: `ports`, `tty` or `console`.
-        Stdio = "stdio",
-        /// `stdout`: standard error goes where standard output goes.
-        Stderr = "stderr",
-        /// The size of the terminal, `ROWS COLUMNS`.
-        Window = "window",
-        /// A directory of the host, `TAG:DIR:MODE`.
-        Mount = "mount",
-        /// A symbolic link, `PATH:TARGET`.
-        Link = "link",
-        /// A command to run beside the program.
-        Beside = "beside",
-        /// A command to run the program with.
-        Wrap = "wrap",
-        /// The address of the network card, `ADDRESS/PREFIX[,GATEWAY[,DNS]]`.
-        Ip = "ip",
-        /// The name of the machine.
-        Hostname = "hostname",
-        /// A policy setting.
-        Transition = "transition",
-        /// A policy setting.
-        BypassLimit = "bypass-limit",
-        /// A policy setting.
-        Return = "return",
-        /// A policy setting.
-        Stack = "stack",
-    }
-}
 
 /// What to run, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -329,24 +292,6 @@ impl Writer {
         self.0.push(0);
         Ok(())
     }
-}
-
-fn failed(key: &'static str, value: &[u8], why: &'static str) -> EncodeError {
-    let value = String::from_utf8_lossy(value).into_owned();
-    EncodeError { key, value, why }
-}
-
-/// Cuts bytes at the first separator.
-fn cut(bytes: &[u8], separator: u8) -> Option<(&OsStr, &OsStr)> {
-    let at = bytes.iter().position(|byte| *byte == separator)?;
-    let (before, behind) = (&bytes[..at], &bytes[at + 1..]);
-    Some((OsStr::from_bytes(before), OsStr::from_bytes(behind)))
-}
-
-/// Two strings with a separator between them.
-fn join(one: &OsStr, separator: u8, other: &OsStr) -> OsString {
-    let parts = [one.as_bytes(), &[separator], other.as_bytes()];
-    OsString::from_vec(parts.concat())
 }
 
 #[cfg(test)]

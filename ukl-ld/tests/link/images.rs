@@ -35,6 +35,12 @@ fn an_image_beside_the_program() {
     assert!(is_bootable(
         &std::fs::read(bench.path("hello.ukl")).unwrap()
     ));
+    // ukl-run can tell whose image it is.
+    let stamp = ukl_image::header::read_stamp(&bench.path("hello.ukl"));
+    let stamp = stamp.unwrap().unwrap();
+    let id = ukl_common::build_id::of(&bench.path("hello")).unwrap();
+    assert!(!id.is_empty() && stamp.is_of(&id));
+    assert_eq!(stamp.version, ukl_proto::VERSION);
     let left: Vec<_> = std::fs::read_dir(bench.path(""))
         .unwrap()
         .flatten()

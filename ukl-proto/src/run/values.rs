@@ -7,10 +7,10 @@ use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use super::Key;
-use super::cut;
-use super::failed;
-use super::join;
+use super::record::Key;
+use super::record::cut;
+use super::record::failed;
+use super::record::join;
 use crate::EncodeError;
 
 /// Where the program's standard streams go.

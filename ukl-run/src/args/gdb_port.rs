@@ -2,16 +2,13 @@
 
 use std::ffi::OsString;
 
-use clap::CommandFactory as _;
+use clap::Command;
 
-use super::Args;
-
-/// Turns `--gdb 99` into one word.
+/// Turns `--gdb 99` into one word, in the words of a command line of `command`.
 ///
 /// clap takes the port only behind a `=`. Otherwise it would take whatever follows, the program's
 /// name too.
-pub fn join(mut words: Vec<OsString>) -> Vec<OsString> {
-    let command = Args::command();
+pub fn join(command: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
     let takes_value = |word: &str| {
         let argument = match word.strip_prefix("--") {
             Some(name) => command.get_arguments().find(|a| a.get_long() == Some(name)),

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::CommandFactory as _;
 use clap::Parser;
 use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
@@ -172,7 +173,7 @@ pub struct Args {
 impl Args {
     /// Reads the words of a command line.
     pub fn read(words: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Args::try_parse_from(gdb_port::join(words.collect()))
+        Args::try_parse_from(gdb_port::join(&Args::command(), words.collect()))
     }
 }
 
@@ -190,8 +191,6 @@ fn setting<S: Setting + Send + Sync>() -> impl TypedValueParser<Value = S> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn read(words: &[&str]) -> Result<Args, clap::Error> {

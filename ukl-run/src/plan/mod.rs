@@ -11,6 +11,7 @@ use std::time::Duration;
 
 pub use accel::Accel;
 pub use request::Share;
+pub use request::Stdio;
 
 use crate::args::Args;
 use crate::args::values::Forward;
@@ -21,18 +22,6 @@ use crate::error::Result;
 use crate::sys;
 use crate::terminal;
 use locate::Image;
-
-/// How the program's streams travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stdio {
-    /// Each on its own port.
-    Ports {
-        /// Whether stderr goes where stdout goes.
-        merged: bool,
-    },
-    /// By the caller's terminal.
-    Tty,
-}
 
 /// The machine to start, and what to run in it.
 #[derive(Debug)]

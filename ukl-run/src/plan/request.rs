@@ -17,7 +17,6 @@ use ukl_proto::run::Network;
 use ukl_proto::run::Ring;
 use ukl_proto::run::Run;
 
-use super::Stdio;
 use crate::args::Args;
 use crate::error::Error;
 use crate::error::Result;
@@ -27,6 +26,18 @@ use crate::terminal;
 const NETWORK: &str = "10.0.2.15/24,10.0.2.2,10.0.2.3";
 /// The directories of the host that tools need.
 const TOOLS: &[&str] = &["/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc"];
+
+/// How the program's streams travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdio {
+    /// Each on its own port.
+    Ports {
+        /// Whether stderr goes where stdout goes.
+        merged: bool,
+    },
+    /// By the caller's terminal.
+    Tty,
+}
 
 /// A directory that QEMU serves to the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
