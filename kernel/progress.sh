@@ -17,6 +17,7 @@ compiled() {
 # configuration makes, as kernel/config/objects records it.  Prints nothing for
 # a configuration that the file does not list.
 expected_objects() {
+	# shellcheck disable=SC2154 # lib.sh sets it.
 	awk -v name="$1" '$1 == name { print $2 }' "$kernel_dir/config/objects"
 }
 
