@@ -1,9 +1,9 @@
-"""Lets gdb look through the kernel of a UKL image.
+"""Lets gdb unwind the stacks of a UKL image's kernel.
 
-The kernel has neither DWARF nor frame pointers, but the tables that it unwinds its own stacks with:
-ORC, described in its Documentation/arch/x86/orc-unwinder.rst.  With these a backtrace goes from the
-innermost function of the kernel to the registers that the kernel saved when it was entered, and on
-into the program, whose frames gdb knows by itself.
+The kernel has neither DWARF nor frame pointers.  It unwinds its own stacks with ORC tables
+(Documentation/arch/x86/orc-unwinder.rst).  With these tables a backtrace leads from the innermost
+function of the kernel to the registers that were saved when the kernel was entered, and on into the
+program, whose frames gdb unwinds by itself.
 """
 
 import bisect
@@ -14,22 +14,22 @@ import struct
 import gdb
 import gdb.unwinder
 
-# What a frame's stack pointer, or the place of its caller's frame pointer, is counted from.
+# The registers from which ORC computes a frame's stack pointer or frame pointer.
 UNDEFINED, PREV_SP, DX, DI, BP, SP, R10, R13, BP_INDIRECT, SP_INDIRECT = range(10)
-# What kind of frame it is.
+# The kinds of ORC entries.
 _, END_OF_STACK, CALL, REGS, REGS_PARTIAL = range(5)
 
 REGISTERS = {DX: "rdx", DI: "rdi", BP: "rbp", SP: "rsp", R10: "r10", R13: "r13",
              BP_INDIRECT: "rbp", SP_INDIRECT: "rsp"}
-# struct pt_regs, in its order; what a debugger has no use for is nameless.
+# The members of struct pt_regs in order.  Members that gdb does not need have no name.
 PT_REGS = ["r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx",
            "rsi", "rdi", None, "rip", None, "eflags", "rsp", None]
-# The part of it that the processor itself saves.
+# The first member that the processor itself saves.
 IRET = PT_REGS.index("rip")
 
-# How many instructions a trampoline has at most, and how long the hole is that leads to it.
+# The most instructions of a trampoline, and the most bytes of the hole that leads to it.
 TRAMPOLINE, HOLE = 24, 32
-# The jump to it, and what the rest of the hole is filled with.
+# The jump to a trampoline, followed by the first byte that fills the rest of the hole.
 JUMP = re.compile(rb"\xe9(?=(.{4})\xcc)", re.DOTALL)
 
 KERNEL = 0xffffffff80000000
@@ -52,7 +52,7 @@ class Elf:
         return self.data[at:self.data.find(b"\0", at)].decode("latin-1")
 
     def place(self, name):
-        """A section's place in the file, its address and its size."""
+        """The offset in the file, the address and the size of a section."""
         header = self.sections[name]
         return header[4], header[3], header[5]
 
@@ -70,12 +70,12 @@ class Vmlinux(Elf):
         return self.count
 
     def __getitem__(self, number):
-        """The address from which on entry `number` holds."""
+        """The first address to which entry `number` applies."""
         distance, = struct.unpack_from("<i", self.data, self.ips + number * 4)
         return self.first + number * 4 + distance
 
     def orc(self, pc):
-        """What the tables say of a place: stack offset, frame offset, their registers, the kind."""
+        """The entry for an address: stack offset, frame offset, their registers, the kind."""
         number = bisect.bisect_right(self, pc) - 1
         if number < 0:
             return None
@@ -97,10 +97,10 @@ class Vmlinux(Elf):
 
 
 class FrameId:
-    """Tells the kernel's frames apart.
+    """Identifies a frame of the kernel.
 
-    gdb takes a stack for broken whose frames do not lie in order, and the kernel's stacks lie above
-    the program's.  So the place in the stack is no part of what gdb compares for that.
+    gdb considers a stack corrupt if its frames are not in address order, and the kernel's stacks are
+    above the program's.  So the stack address is in `special`, which gdb does not compare for that.
     """
 
     def __init__(self, cfa):
@@ -117,11 +117,11 @@ class Unwinder(gdb.unwinder.Unwinder):
         self.vmlinux = Vmlinux(path)
         found = self.vmlinux.symbols(["entry_UKL_call", "entry_UKL_end", "entry_SYSCALL_64",
                                       "entry_SYSCALL_64_safe_stack"])
-        # Where a system call has not yet saved what it came with.
+        # Code in which a system call has not saved its registers yet.
         self.entries = [(found.get("entry_UKL_call", 0), found.get("entry_UKL_end", 0)),
                         (found.get("entry_SYSCALL_64", 0),
                          found.get("entry_SYSCALL_64_safe_stack", 0))]
-        # Where an exception or interrupt came: those places are no return addresses.
+        # Addresses at which an exception or interrupt arrived, as opposed to return addresses.
         self.exact = set()
         self.holes = {}
 
@@ -147,7 +147,7 @@ class Unwinder(gdb.unwinder.Unwinder):
         if kind in (UNDEFINED, END_OF_STACK) or sp_reg not in REGISTERS:
             return self.at_the_end(frame, pc, here, register)
 
-        # The stack pointer in the caller, or where the saved registers are.
+        # The caller's stack pointer, or the address of the saved registers.
         sp = register(REGISTERS[sp_reg])
         if sp_reg == SP_INDIRECT:
             sp = word(sp) + sp_offset
@@ -180,11 +180,11 @@ class Unwinder(gdb.unwinder.Unwinder):
         return made(frame, cfa, saved)
 
     def leave_trampoline(self, architecture, saved):
-        """Goes on to where the program would be, were it not for a trampoline.
+        """Moves a frame in a trampoline to the place in the program that belongs to it.
 
-        A system call that was moved out of its function, with its neighbours, is in no function
-        that DWARF knows.  A jump leads to it from the hole that it left, and another one back,
-        unless the end of the function was moved with it.
+        DWARF does not know the function of a system call that was moved to a trampoline together
+        with its neighbours.  A jump leads there from the hole that they left, and another one leads
+        back, unless the end of the function was moved as well.
         """
         pc, here, sp = saved["rip"], saved["rip"], saved["rsp"]
         try:
@@ -202,14 +202,14 @@ class Unwinder(gdb.unwinder.Unwinder):
                         saved["rip"], saved["rsp"] = here, sp
                         return
         except (gdb.error, ValueError, IndexError):
-            # It is something else.
+            # This is not a trampoline.
             return
         hole = self.hole(architecture, pc)
         if hole:
             saved["rip"], saved["rsp"] = hole, sp
 
     def hole(self, architecture, pc):
-        """What stands behind the jump to the trampoline around `pc`, where there is one."""
+        """The address after the jump to the trampoline around `pc`, if there is one."""
         if pc not in self.holes:
             self.holes[pc] = None
             name = gdb.current_progspace().filename
@@ -224,11 +224,11 @@ class Unwinder(gdb.unwinder.Unwinder):
         return self.holes[pc]
 
     def at_the_end(self, frame, pc, here, register):
-        """A frame that the kernel itself does not look behind."""
+        """Handles a frame beyond which the ORC tables do not lead."""
         for start, end in self.entries:
             if not start <= pc < end:
                 continue
-            # A system call's first instructions: rcx still says where it came from.
+            # The first instructions of a system call: rcx still holds the return address.
             saved = {"rip": register("rcx"), "rsp": here}
             if here >> 63:
                 top = -(-here // THREAD_SIZE) * THREAD_SIZE
@@ -236,12 +236,12 @@ class Unwinder(gdb.unwinder.Unwinder):
                     break
                 saved["rsp"] = word(top - 16)
             return made(frame, here + 8, saved)
-        # gdb goes no further than that.
+        # This ends the backtrace.
         return made(frame, here + 8, {"rip": 0})
 
 
 def runs_into(architecture, start, pc):
-    """Whether code goes on from `start` to `pc`."""
+    """Whether execution continues from `start` to `pc` without a jump or return."""
     if not 0 < pc - start <= TRAMPOLINE * 8:
         return False
     for instruction in architecture.disassemble(start, pc - 1):
@@ -251,7 +251,7 @@ def runs_into(architecture, start, pc):
 
 
 def leads_into(end, pc):
-    """Whether a hole that ends there begins with a jump to a trampoline around `pc`."""
+    """Whether the hole that ends at `end` starts with a jump to a trampoline around `pc`."""
     hole = bytes(gdb.selected_inferior().read_memory(end - HOLE, HOLE))
     for at in range(HOLE - 4):
         if hole[at] == 0xe9:
@@ -262,13 +262,13 @@ def leads_into(end, pc):
 
 
 def word(address):
-    """Eight bytes of the machine's memory."""
+    """Reads eight bytes of the machine's memory."""
     memory = gdb.selected_inferior().read_memory(address & (1 << 64) - 1, 8)
     return struct.unpack("<Q", memory)[0]
 
 
 def made(frame, cfa, registers):
-    """A frame's caller, as gdb wants to be told of it."""
+    """The unwind information of a frame, in gdb's form."""
     info = frame.create_unwind_info(FrameId(cfa))
     architecture = frame.architecture()
     for name, value in registers.items():
@@ -279,5 +279,5 @@ def made(frame, cfa, registers):
 
 
 def unwind_kernel(path):
-    """Unwinds frames of the kernel that `path` is."""
+    """Unwinds frames of the kernel in the file `path`."""
     gdb.unwinder.register_unwinder(None, Unwinder(path), True)
