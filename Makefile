@@ -88,7 +88,7 @@ lint: deps test-deps kernel-loc kernel-checkpatch
 
 # The battery on a kernel that checks itself: locks, contexts, memory, entry code
 # (kernel/config/debug.config). It needs more memory, and more time.
-debug := target/debug-kernel
+debug := target/debug-kernel/ukl
 test-debug-kernel: export UKL_LIBDIR := $(CURDIR)/$(debug)
 test-debug-kernel: export UKL_TEST_PATIENCE ?= 10
 test-debug-kernel: export UKL_TEST_MEMORY ?= 1024
