@@ -133,9 +133,9 @@ fn none(language: Language, name: String) -> Error {
 }
 
 fn find_in_path(name: &OsStr, myself: &Path, past_masqueraders: bool) -> Option<PathBuf> {
-    search::find(&search::path_variable(), name, |path| {
-        !search::leads_to(path, myself) && !(past_masqueraders && is_masquerader(path))
-    })
+    let is_unwanted =
+        |path: &Path| search::leads_to(path, myself) || (past_masqueraders && is_masquerader(path));
+    search::find(&search::path_variable(), name, |path| !is_unwanted(path))
 }
 
 fn is_masquerader(path: &Path) -> bool {
