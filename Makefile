@@ -66,7 +66,7 @@ run: all
 	@cp -ru examples/hello target/examples/
 	@# Always anew: the tools may be others than those of the last time.
 	$(MAKE) --no-print-directory -B -C target/examples/hello CC=$(CURDIR)/$(bin)/ukl-cc
-	$(bin)/ukl-run target/examples/hello/hello
+	$(bin)/ukl-run $(RUN_FLAGS) target/examples/hello/hello
 
 # The tests need more: other compilers and build systems, debuggers, clients of servers.
 test-deps:

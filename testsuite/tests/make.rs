@@ -57,8 +57,9 @@ fn make(words: &[&str]) -> Command {
 }
 
 /// The example prints its greeting, and that it ran at ring 0.
-fn run(_: &Tools) -> Result<()> {
-    let said = process::check(&mut make(&["run"]), patient(LIMIT))?;
+fn run(tools: &Tools) -> Result<()> {
+    let log = format!("RUN_FLAGS=--log={}", tools.boots.log("run.log").display());
+    let said = process::check(&mut make(&["run", &log]), patient(LIMIT))?;
     let said = String::from_utf8_lossy(&said);
     ensure!(said.ends_with(GREETING), "{said}");
     Ok(())
@@ -151,8 +152,14 @@ fn install(tools: &Tools) -> Result<()> {
     );
     fs::rename(&away, &init)?;
     process::check(&mut link(), patient(LIMIT))?;
+    let log = tools.boots.log("installed.log");
+    let log = log.display();
     let ran = process::run(
-        &mut in_path(&installed, &work, "ukl-run --timeout 200 hello"),
+        &mut in_path(
+            &installed,
+            &work,
+            &format!("ukl-run --timeout 1000 --log {log} hello"),
+        ),
         patient(LIMIT),
     )?;
     ensure!(

@@ -1,7 +1,12 @@
 //! Cargo with `-C linker=ukl-ld`: the packages that people have, built as they build them. What
 //! these links make is run in its ring-3 variant, on the host, but for the tests that boot it.
 
+#[path = "../../testsuite/src/kernel_log.rs"]
+#[allow(dead_code, reason = "the testsuite needs more of it")]
+mod kernel_log;
+
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -37,6 +42,22 @@ impl Package {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// A `ukl-run` that keeps the kernel's log of each boot. They are scanned when the test is over.
+    fn ukl_run(&self) -> PathBuf {
+        let real = Path::new(UKL_LD).with_file_name("ukl-run");
+        assert!(real.exists(), "`cargo build` makes ukl-run");
+        let (script, logs) = (self.path("ukl-run"), self.path("boots"));
+        fs::create_dir_all(&logs).unwrap();
+        let text = format!(
+            "#!/bin/sh\nexec '{}' --log '{}'/$$ \"$@\"\n",
+            real.display(),
+            logs.display()
+        );
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        script
     }
 
     fn add_to_manifest(&self, text: &str) {
@@ -115,6 +136,20 @@ impl Package {
         assert_eq!(host.status, guest.status, "{}", said(&guest));
         assert_eq!(host.stdout, guest.stdout, "{}", said(&guest));
         (said(&guest), guest.status.code())
+    }
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for log in fs::read_dir(self.path("boots")).into_iter().flatten() {
+            let log = fs::read(log.unwrap().path()).unwrap();
+            let log = String::from_utf8_lossy(&log);
+            let complaint = kernel_log::first_complaint(&log, &[]);
+            assert_eq!(complaint, None, "{log}");
+        }
     }
 }
 
@@ -624,12 +659,11 @@ fn a_command_line_that_is_too_long() {
 
 /// Cargo, whose links make images and whose products are booted.
 fn in_the_guest(package: &Package, words: &str) -> Command {
-    let runner = Path::new(UKL_LD).with_file_name("ukl-run");
-    assert!(runner.exists(), "`cargo build` makes ukl-run");
     let mut cargo = package.cargo(words);
-    cargo
-        .env_remove("UKL_FLAGS")
-        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner);
+    cargo.env_remove("UKL_FLAGS").env(
+        "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
+        package.ukl_run(),
+    );
     cargo
 }
 
@@ -801,7 +835,7 @@ fn cargo_install() {
     let output = cargo.output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert!(!package.path("root/bin/x.ukl").exists());
-    let mut run = package.command(Path::new(UKL_LD).with_file_name("ukl-run"));
+    let mut run = package.command(package.ukl_run());
     let output = run.arg("root/bin/x").output().unwrap();
     assert_eq!(output.status.code(), Some(42), "{}", said(&output));
 }
