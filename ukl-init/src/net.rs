@@ -17,7 +17,7 @@ use crate::sys;
 /// The names and addresses of hosts (hosts(5)).
 const HOSTS: &str = "/etc/hosts";
 
-/// Adds the machine's own name to [`HOSTS`], as programs look it up.
+/// Adds the machine's own name to /etc/hosts, as programs look it up.
 pub fn add_host(name: &str) {
     let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
     if has_host(&hosts, name) {
