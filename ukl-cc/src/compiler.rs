@@ -72,7 +72,7 @@ impl Language {
 /// A compiler, and the arguments to put in front of the user's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiler {
-    /// Its path, which is also its argv[0].
+    /// Its path, which is also its `argv[0]`.
     pub path: PathBuf,
     /// The arguments in the environment variable, as in `UKL_CC="gcc -m64"`.
     pub words: Vec<OsString>,
