@@ -1,7 +1,10 @@
-// Who may start ring-0 code. A copy of this program: root may exec it; without CAP_SYS_MODULE it is EPERM, from /tmp,
-// from a memfd and by a raw execveat; the image's own file starts for anybody. At ring 3 the mark is not there and
-// everything simply starts.
+// Who may start ring-0 code, when the image lets anyone start its program. A copy of this program: root may exec it;
+// without CAP_SYS_MODULE it is EPERM, from /tmp, from a memfd and by a raw execveat. The image's own file starts for
+// anyone, but not under a seccomp filter, in a user namespace or with a debugger of the caller's. At ring 3 the mark is
+// not there and everything simply starts. security_start is about images that do not say so.
 //#Skip-host: needs to be root in a machine of its own
+//#Alone: needs an image that is linked for it
+//#CFlags: --ukl-start=anyone
 //#Expect-stdout: root: ran
 //#Expect-stdout: root, no CAP_SYS_MODULE: as it should
 //#Expect-stdout: nobody, copy: as it should
@@ -9,9 +12,16 @@
 //#Expect-stdout: nobody, the image's file: ran
 //#Expect-stdout: nobody, under a debugger: as it should
 //#Expect-stdout: nobody's debugger, attaching: as it should
+//#Expect-stdout: nobody, with no new privileges: as it should
+//#Expect-stdout: nobody, under a filter: as it should
+//#Expect-stdout: an administrator, under a filter: as it should
+//#Expect-stdout: nobody, in a user namespace: as it should
+//#Expect-stdout: nobody, with a working directory that is shared: as it should
 #include "common.h"
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -69,6 +79,53 @@ static void copy_to(int out) {
 static void nobody_traced(void) {
     nobody();
     CHECK(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+}
+
+static void nobody_without_new_privileges(void) {
+    nobody();
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+}
+
+// Whoever holds the listener of a filter can answer mmap() with any address. This filter asks it nothing.
+static void install_filter(void) {
+    struct sock_filter code[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    struct sock_fprog filter = {1, code};
+    SYS(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter));
+}
+
+static void nobody_filtered(void) {
+    nobody_without_new_privileges();
+    install_filter();
+}
+
+// Without no_new_privs it takes CAP_SYS_ADMIN, and the file capability counts.
+static void administrator_filtered(void) {
+    CHECK(prctl(PR_SET_KEEPCAPS, 1) == 0);
+    nobody();
+    struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct d[2] = {{1u << CAP_SYS_ADMIN, 1u << CAP_SYS_ADMIN, 0}};
+    CHECK(syscall(SYS_capset, &h, d) == 0);
+    install_filter();
+}
+
+static void nobody_in_namespace(void) {
+    nobody();
+    CHECK(unshare(CLONE_NEWUSER) == 0);
+}
+
+static int wait_for_end(void *pipe) {
+    char c;
+    close(((int *)pipe)[1]);
+    return read(((int *)pipe)[0], &c, 1) == 1;
+}
+
+// The process that shares the working directory ends with this one, or when this one has executed another program.
+static void nobody_sharing(void) {
+    static char stack[65536];
+    static int ends[2];
+    nobody();
+    CHECK(pipe2(ends, O_CLOEXEC) == 0);
+    CHECK(clone(wait_for_end, stack + sizeof stack, CLONE_FS | CLONE_VM | SIGCHLD, ends) > 0);
 }
 
 // A process of nobody's execs the image's file and sleeps; another one of nobody's tries to attach.
@@ -136,6 +193,16 @@ int main(int argc, char **argv) {
     puts("nobody, under a debugger: as it should");
     attach_as_nobody();
     puts("nobody's debugger, attaching: as it should");
+    CHECK_EQ(start(nobody_without_new_privileges, self), want);
+    puts("nobody, with no new privileges: as it should");
+    CHECK_EQ(start(nobody_filtered, self), want);
+    puts("nobody, under a filter: as it should");
+    CHECK_EQ(start(administrator_filtered, self), want);
+    puts("an administrator, under a filter: as it should");
+    CHECK_EQ(start(nobody_in_namespace, self), want);
+    puts("nobody, in a user namespace: as it should");
+    CHECK_EQ(start(nobody_sharing, self), want);
+    puts("nobody, with a working directory that is shared: as it should");
     CHECK(unlink(copy) == 0);
     return PASS;
 }

@@ -139,6 +139,17 @@ pub const OPTIONS: &[OptionSpec] = &[
         ..FLAG
     },
     OptionSpec {
+        name: "start",
+        value: Value::Required("WHO"),
+        choices: &["privileged", "anyone"],
+        default: Some("privileged"),
+        help: "Which processes may start the image's program at ring 0. privileged: those with \
+               CAP_SYS_MODULE; anyone: all, for a program that starts itself again after it has \
+               dropped its privileges. init then gives the program the file capability \
+               CAP_SYS_MODULE",
+        ..FLAG
+    },
+    OptionSpec {
         name: "malloc",
         value: Value::Required("KIND"),
         choices: &["libc", "kernel"],

@@ -5,8 +5,8 @@
 //!
 //! 1. [`mounts`]: the kernel's file systems, later the volumes of the host;
 //! 2. [`config`]: the image's configuration, and the records of `ukl-run`;
-//! 3. [`kernel_code`]: the program's kernel module, if it has one; [`seal`]: makes the image's
-//!    programs immutable;
+//! 3. [`kernel_code`]: the program's kernel module, if it has one; [`seal`]: lets processes without
+//!    privileges start the image's programs, if the image asks for it;
 //! 4. [`ports`], [`status`] and [`streams`]: the channels to `ukl-run`, and the pumps between them
 //!    and the program's pipes;
 //! 5. [`net`]: loopback and the network card, with [`dhcp`] if nobody gave an address;
@@ -89,9 +89,12 @@ pub fn run() -> ! {
 fn guest(status: &mut Option<Arc<Status>>) -> Result<Ended> {
     mounts::kernel_file_systems();
     let image = config::image();
-    // Nothing may write to a program once it is sealed.
     let loaded = image.as_ref().ok().map(load_kernel_code);
-    seal::programs();
+    // Loading writes addresses to the program, which would remove its file capability.
+    let sealed = match &image {
+        Ok(image) if image.anyone_starts => seal::programs(),
+        _ => Ok(()),
+    };
     let records = config::records()?;
     // The status port comes first: it carries errors, that of records of another version too.
     if records.as_deref().is_some_and(run::has_status_port) {
@@ -100,6 +103,7 @@ fn guest(status: &mut Option<Arc<Status>>) -> Result<Ended> {
     let run = config::run(records.as_deref())?;
     let image = image?;
     loaded.transpose()?;
+    sealed?;
     sys::set_hostname(&run.hostname);
     net::add_host(&run.hostname);
     sys::raise_limits();

@@ -1,11 +1,13 @@
-//! Makes the programs of the image immutable.
+//! Lets processes without CAP_SYS_MODULE start the image's programs, for `--ukl-start=anyone`.
 //!
-//! A process without CAP_SYS_MODULE may start a file that is marked for ring 0 if the file is
-//! immutable and on the root file system (`ukl_check_exec()` in the kernel). So a program can drop
-//! its privileges and still start itself again. Init seals the programs before it runs anything of
-//! the image, so all that it finds is part of the image.
+//! The kernel starts a file that is marked for ring 0 if the process has CAP_SYS_MODULE once exec
+//! has computed its credentials (`arch_check_exec()`). A file capability (capabilities(7)) gives it
+//! that. exec ignores file capabilities of a process that has set no_new_privs, that is traced or
+//! that shares its working directory, and they hold in the caller's user namespace only. This runs
+//! before anything else of the image does, so all marked files are those that came with the image.
 
-use crate::{say, sys};
+use crate::error::{Error, Result};
+use crate::{failed, sys};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -13,30 +15,44 @@ use std::path::Path;
 
 use ukl_proto::ring3;
 
-/// Seals every marked file of the root file system.
-pub fn programs() {
-    let sealed = fs::metadata("/").and_then(|root| seal_below(Path::new("/"), root.dev()));
-    if let Err(error) = sealed {
-        // Programs can still be started with the capability.
-        say(format_args!("warning: making programs immutable: {error}"));
-    }
+/// The file capability: `struct vfs_cap_data` of linux/capability.h with VFS_CAP_REVISION_2 and
+/// VFS_CAP_FLAGS_EFFECTIVE, and CAP_SYS_MODULE (bit 16) permitted.
+const CAPABILITY: [u32; 5] = [0x0200_0001, 1 << 16, 0, 0, 0];
+
+/// Gives every marked file of the root file system the capability.
+pub fn programs() -> Result<()> {
+    let root = Path::new("/");
+    let device = fs::metadata(root).map_err(failed("/"))?.dev();
+    seal_below(root, device)
 }
 
-fn seal_below(dir: &Path, device: u64) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let path = entry.path();
-        let metadata = fs::symlink_metadata(&path)?;
+fn seal_below(dir: &Path, device: u64) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(failed(dir.display()))? {
+        let path = entry.map_err(failed(dir.display()))?.path();
+        let metadata = fs::symlink_metadata(&path).map_err(failed(path.display()))?;
         if metadata.dev() != device {
             continue;
         }
         if metadata.is_dir() {
             seal_below(&path, device)?;
-        } else if metadata.is_file() && is_marked(&path)? {
-            sys::make_immutable(&File::open(&path)?)?;
+        } else if metadata.is_file() && is_marked(&path).map_err(failed(path.display()))? {
+            seal(&path)
+                .map_err(|error| Error(format!("{}: file capability: {error}", path.display())))?;
         }
     }
     Ok(())
+}
+
+/// An immutable file keeps its content: a write through a shared mapping would not remove the
+/// capability.
+fn seal(path: &Path) -> io::Result<()> {
+    let value: Vec<u8> = CAPABILITY
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
+    let file = File::open(path)?;
+    sys::set_attribute(&file, c"security.capability", &value)?;
+    sys::make_immutable(&file)
 }
 
 fn is_marked(path: &Path) -> io::Result<bool> {

@@ -260,6 +260,21 @@ pub fn init_module(module: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Sets an extended attribute of a file.
+pub fn set_attribute(file: &std::fs::File, name: &std::ffi::CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: the name ends in a NUL, and the value is as long as it says.
+    check(unsafe {
+        libc::fsetxattr(
+            file.as_raw_fd(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    })?;
+    Ok(())
+}
+
 /// Sets the immutable flag of a file (chattr(1) +i).
 pub fn make_immutable(file: &std::fs::File) -> io::Result<()> {
     // linux/fs.h. The argument is an int, although the request number says long.

@@ -452,6 +452,7 @@ fn build(
                 cmdline: own.cmdline.clone(),
                 policy: own.policy,
                 stack_size: own.stack_size,
+                anyone_starts: own.anyone_starts,
             };
             let made = base.and_then(|base| base.image(&spec));
             let made = made.map_err(|source| Error::Image {

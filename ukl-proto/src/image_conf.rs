@@ -30,6 +30,8 @@ keys! {
         Bind = "bind",
         /// How much of each thread's stack is shared, in bytes.
         StackSize = "stack-size",
+        /// Which processes may start the program at ring 0: `privileged` or `anyone`.
+        Start = "start",
         /// A policy setting.
         Transition = "transition",
         /// A policy setting.
@@ -54,6 +56,8 @@ pub struct ImageConf {
     pub policy: Policy,
     /// How much of each thread's stack is shared, in bytes.
     pub stack_size: Option<u32>,
+    /// Whether processes without CAP_SYS_MODULE may start the program at ring 0.
+    pub anyone_starts: bool,
 }
 
 /// The kernel module of a program.
@@ -134,6 +138,9 @@ impl ImageConf {
         if let Some(size) = self.stack_size {
             add(&mut out, Key::StackSize, size)?;
         }
+        if self.anyone_starts {
+            add(&mut out, Key::Start, "anyone")?;
+        }
         Ok(out)
     }
 
@@ -200,6 +207,13 @@ impl ImageConf {
             }
             Key::Bind => return Err("a line of its own"),
             Key::StackSize => self.stack_size = Some(value.parse().map_err(|_| "a number")?),
+            Key::Start => {
+                self.anyone_starts = match value {
+                    "anyone" => true,
+                    "privileged" => false,
+                    _ => return Err("privileged or anyone"),
+                }
+            }
             Key::Transition | Key::BypassLimit | Key::Return | Key::Stack => {
                 let set = self.policy.set(key.name(), value);
                 set.map_err(|error| match error {
@@ -256,6 +270,7 @@ mod tests {
             "program=/x\nslots=1,2,3,4,5,6\n",
             "program=/x\nslots=a,b,c,d,e",
             "program=/x\nstack-size=64K",
+            "program=/x\nstart=nobody",
             "program=/x\nstack=none",
             "program=/x\nprotocol=1",
             "nonsense\nprogram=/x",

@@ -164,14 +164,16 @@ fn image_conf() -> impl Strategy<Value = ImageConf> {
         option::of(code),
         policy(),
         option::of(any::<u32>()),
+        any::<bool>(),
     )
         .prop_map(
-            |(program, thunks, kernel_code, policy, stack_size)| ImageConf {
+            |(program, thunks, kernel_code, policy, stack_size, anyone_starts)| ImageConf {
                 program,
                 thunks,
                 kernel_code,
                 policy,
                 stack_size,
+                anyone_starts,
             },
         )
 }

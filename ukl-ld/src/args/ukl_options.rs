@@ -91,6 +91,8 @@ pub struct UklOptions {
     pub policy: Policy,
     /// How much of each thread's stack is shared, in bytes.
     pub stack_size: Option<u32>,
+    /// `--ukl-start=anyone`: processes without CAP_SYS_MODULE may start the program at ring 0.
+    pub anyone_starts: bool,
 }
 
 impl UklOptions {
@@ -157,6 +159,7 @@ impl UklOptions {
                     SettingError::UnknownName => invalid(spec, value, "a policy setting"),
                 })?;
             }
+            "start" => self.anyone_starts = choice(spec, text(spec, value)?)? == "anyone",
             "malloc" => self
                 .shortcuts
                 .malloc(choice(spec, text(spec, value)?)? == "kernel"),
@@ -303,6 +306,7 @@ mod tests {
             "--ukl-bypass-limit=256",
             "--ukl-malloc=slab",
             "--ukl-stack=none",
+            "--ukl-start=nobody",
             "--ukl-stack-size=1K",
             "--ukl-stack-size=64",
             "--ukl-stack-size=2G",
