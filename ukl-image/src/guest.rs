@@ -37,6 +37,8 @@ pub struct ImageSpec {
     pub policy: Policy,
     /// How much of each thread's stack is shared, in bytes.
     pub stack_size: Option<u32>,
+    /// Whether processes without CAP_SYS_MODULE may start the program at ring 0.
+    pub anyone_starts: bool,
 }
 
 impl ImageSpec {
@@ -56,6 +58,7 @@ impl ImageSpec {
             }),
             policy: self.policy,
             stack_size: self.stack_size,
+            anyone_starts: self.anyone_starts,
         }
     }
 }
@@ -152,6 +155,7 @@ pub(crate) mod tests {
                 ..Policy::default()
             },
             stack_size: None,
+            anyone_starts: false,
         }
     }
 

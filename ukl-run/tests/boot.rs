@@ -69,6 +69,7 @@ fn make_image() -> Result<PathBuf, Box<dyn std::error::Error>> {
         cmdline: None,
         policy: Policy::default(),
         stack_size: None,
+        anyone_starts: false,
     };
     fs::write(&path, ukl_image::make(&libdir.join("kernel"), &spec)?)?;
     Ok(path)
