@@ -5,7 +5,6 @@ use crate::options::Options;
 use crate::read::elf::{Kind, Object};
 use crate::report::Note;
 use crate::report::Report;
-use crate::rewrite::sites;
 use crate::write::chunks::Chunks;
 use crate::write::emit::{self, Names, Plan};
 
@@ -25,7 +24,7 @@ pub(crate) fn rewrite<'d>(place: &str, data: &'d [u8], options: &Options) -> Res
     };
     let mut plan = Plan::default();
     if options.rewrite_sites {
-        sites::rewrite(place, &object, &mut plan, &mut report, options)?;
+        crate::rewrite::plan(place, &object, &mut plan, &mut report, options)?;
     }
     if object
         .sections

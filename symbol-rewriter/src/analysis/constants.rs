@@ -1,17 +1,19 @@
 //! Constants: the system call's number at each site.
 //!
-//! It mostly stands right in front of the site. But a compiler that makes the same call twice keeps
-//! the number in a register, so constants are followed through all ways of the function.
+//! The instruction that loads the number mostly precedes the site directly. But a compiler that makes
+//! the same call twice may keep the number in a register, so constants are propagated along all paths
+//! of the function.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
-use crate::analysis::flow::{self, Functions, is_padding};
+use crate::analysis::flow::Functions;
+use crate::decode::instructions::{is_call, is_padding, is_site};
 use crate::decode::{Code, Node, Target};
 
-/// The largest number that counts as one. There are not half as many system calls.
+/// The largest number that is taken for a system call's. Linux has not half as many.
 const LARGEST_NUMBER: u32 = 1023;
 
 /// The numbers of an object's sites.
@@ -28,12 +30,16 @@ pub(crate) struct Load {
 }
 
 impl Numbers {
-    /// Finds them. `is_obscure` says of a function that not all ways in it are known.
-    pub fn find(code: &Code, functions: &Functions, is_obscure: impl Fn(usize) -> bool) -> Numbers {
+    /// Finds the numbers. `is_incomplete` says whether a function has entries that are unknown.
+    pub fn find(
+        code: &Code,
+        functions: &Functions,
+        is_incomplete: impl Fn(usize) -> bool,
+    ) -> Numbers {
         let mut at_sites = HashMap::new();
         let mut harder: Vec<usize> = Vec::new();
         for (node, instruction) in code.nodes.iter().enumerate() {
-            if instruction.mnemonic() != Mnemonic::Syscall {
+            if !is_site(instruction) {
                 continue;
             }
             let is_entered = code.is_leader((code.section_of(node), instruction.ip()));
@@ -47,20 +53,20 @@ impl Numbers {
         harder.sort_unstable();
         harder.dedup();
         for function in harder {
-            if !is_obscure(function) {
+            if !is_incomplete(function) {
                 Analysis::run(code, functions, function, &mut at_sites);
             }
         }
         Numbers { at_sites }
     }
 
-    /// The number at a site, whichever way control comes to it.
+    /// The number at a site, if it is the same on every path to it.
     pub fn at(&self, site: Node) -> Option<u32> {
         self.at_sites.get(&site).copied()
     }
 
-    /// The instructions that load the number for a site, if no branch enters behind them except at
-    /// the `syscall` itself, and nothing up to there has anything to do with rax.
+    /// The instructions that load the number for a site. `None` if a branch enters between them and
+    /// the `syscall`, or if an instruction in between reads or writes rax.
     pub fn load_for(&self, code: &Code, site: Node) -> Option<Load> {
         if let Some(load) = load_of(code, site) {
             return Some(load);
@@ -79,8 +85,8 @@ impl Numbers {
     }
 }
 
-/// The last instruction in front of a site that has to do with rax, if control always comes from there
-/// to the site, or enters at the `syscall`.
+/// The last instruction before a site that reads or writes rax. `None` if a branch enters between it and
+/// the `syscall`.
 fn setter(code: &Code, site: Node) -> Option<Node> {
     let section = code.section_of(site);
     let mut info = InstructionInfoFactory::new();
@@ -89,7 +95,7 @@ fn setter(code: &Code, site: Node) -> Option<Node> {
         if node != site && code.is_leader((section, code.nodes[node].ip())) {
             return None;
         }
-        node = code.front(node)?;
+        node = code.preceding(node)?;
         let instruction = &code.nodes[node];
         let uses_rax = info
             .info(instruction)
@@ -100,13 +106,13 @@ fn setter(code: &Code, site: Node) -> Option<Node> {
             return Some(node);
         }
         let next = code.next(node);
-        if !next.falls || next.branch.is_some() || flow::is_call(instruction) {
+        if !next.falls || next.branch.is_some() || is_call(instruction) {
             return None;
         }
     }
 }
 
-/// The load of a number that stands in front of a site and says it.
+/// The load of a constant number before a site.
 fn load_of(code: &Code, site: Node) -> Option<Load> {
     let last = setter(code, site)?;
     let instruction = &code.nodes[last];
@@ -115,7 +121,7 @@ fn load_of(code: &Code, site: Node) -> Option<Load> {
     }
     let (first, number) = match value(instruction, &[None; 16]) {
         Some(number) => (last, number),
-        None => (code.front(last)?, popped(code, last)?),
+        None => (code.preceding(last)?, popped(code, last)?),
     };
     (number <= LARGEST_NUMBER).then_some(Load {
         first,
@@ -124,7 +130,8 @@ fn load_of(code: &Code, site: Node) -> Option<Load> {
     })
 }
 
-/// What a `pop` gets from the `push` of a constant in front of it: the shortest way to load one.
+/// The constant that a `pop` gets from the preceding `push`. This pair is the shortest load of a
+/// constant.
 fn popped(code: &Code, pop: Node) -> Option<u32> {
     let instruction = &code.nodes[pop];
     let is_pop = instruction.mnemonic() == Mnemonic::Pop
@@ -133,7 +140,7 @@ fn popped(code: &Code, pop: Node) -> Option<u32> {
     if !is_pop || code.is_leader((code.section_of(pop), instruction.ip())) {
         return None;
     }
-    let push = &code.nodes[code.front(pop)?];
+    let push = &code.nodes[code.preceding(pop)?];
     let is_constant = push.mnemonic() == Mnemonic::Push
         && matches!(
             push.op0_kind(),
@@ -144,11 +151,10 @@ fn popped(code: &Code, pop: Node) -> Option<u32> {
         .flatten()
 }
 
-/// Constants in the general registers.
+/// The constants in the general-purpose registers.
 type State = [Option<u32>; 16];
 
-/// The constant that an instruction puts into the whole of its first operand, if it does nothing
-/// else.
+/// The constant that an instruction writes to the whole of its first operand, if that is all it does.
 fn value(instruction: &Instruction, state: &State) -> Option<u32> {
     let to = instruction.op0_register();
     if !(to.is_gpr32() || to.is_gpr64()) {
@@ -170,7 +176,7 @@ fn value(instruction: &Instruction, state: &State) -> Option<u32> {
     }
 }
 
-/// Registers that a function may change without saying so.
+/// The registers that a called function may change, by the psABI (AMD64 supplement, 3.2.1).
 const CLOBBERED: [Register; 9] = [
     Register::RAX,
     Register::RCX,
@@ -183,11 +189,11 @@ const CLOBBERED: [Register; 9] = [
     Register::R11,
 ];
 
-/// Follows constants through one function.
+/// Propagates constants through one function.
 struct Analysis<'c> {
     code: &'c Code,
     info: InstructionInfoFactory,
-    /// The constants in front of each instruction.
+    /// The constants before each instruction.
     states: HashMap<Node, State>,
     work: Vec<Node>,
 }
@@ -205,7 +211,7 @@ impl Analysis<'_> {
             .map(|region| &code.regions[region])
             .collect();
         let nodes = || regions.iter().flat_map(|region| region.nodes.clone());
-        // Nothing is known where control may come from elsewhere.
+        // Nothing is known at the places where the function is entered.
         for region in &regions {
             if region.is_entry
                 && let Some(start) = region.nodes.clone().next()
@@ -219,7 +225,7 @@ impl Analysis<'_> {
             }
         }
         analysis.settle(functions, function);
-        // Neither is it where no way that is known leads to: landing pads, for instance.
+        // Nor at places that no known path leads to, such as landing pads.
         for node in nodes() {
             if !analysis.states.contains_key(&node) && !is_padding(&code.nodes[node]) {
                 analysis.reach(node, [None; 16]);
@@ -233,7 +239,7 @@ impl Analysis<'_> {
                 .and_then(|state| state[Register::RAX.number()])
                 .filter(|&number| number <= LARGEST_NUMBER);
             if let Some(number) = number
-                && code.nodes[node].mnemonic() == Mnemonic::Syscall
+                && is_site(&code.nodes[node])
             {
                 at_sites.insert(node, number);
             }
@@ -270,9 +276,9 @@ impl Analysis<'_> {
             self.step(node, &mut state);
             let next = code.next(node);
             if next.falls
-                && let Some(behind) = code.behind(node).filter(|&behind| is_inside(behind))
+                && let Some(following) = code.following(node).filter(|&node| is_inside(node))
             {
-                self.reach(behind, state);
+                self.reach(following, state);
             }
             if let Some(Target::Node(to)) = next.branch
                 && is_inside(to)
@@ -284,14 +290,14 @@ impl Analysis<'_> {
 
     fn step(&mut self, node: Node, state: &mut State) {
         let instruction = &self.code.nodes[node];
-        if flow::is_call(instruction) {
+        if is_call(instruction) {
             for register in CLOBBERED {
                 state[register.number()] = None;
             }
             return;
         }
         if matches!(instruction.mnemonic(), Mnemonic::Syscall | Mnemonic::Int) {
-            // What else a system call may change, the next lines know.
+            // The result. The loop below handles the other registers.
             state[Register::RAX.number()] = None;
         }
         let new = value(instruction, state).or_else(|| popped(self.code, node));

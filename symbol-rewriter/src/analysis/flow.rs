@@ -1,16 +1,16 @@
-//! Flow: which stretches of code belong to one function, and whether the flags are used behind a
-//! site.
+//! Flow: which regions of code belong to one function, and where a function may be entered or left.
 
-use std::collections::HashSet;
+use iced_x86::{Mnemonic, Register};
 
-use iced_x86::{FlowControl, Instruction, Mnemonic, RflagsBits};
-
+use crate::decode::instructions::{fault_at_ring3, is_call, is_nop};
 use crate::decode::{Code, Node, Target};
+use crate::read::elf::Object;
+use crate::read::frames::Frames;
 
 /// The regions of an object, grouped into functions.
 ///
-/// A function may lie in several pieces, with symbols on each: what the compiler thinks is seldom
-/// run goes to another section. What holds for the function has to be asked of all of them.
+/// A function may consist of several regions with a symbol each: compilers move cold parts to another
+/// section. A question about a function has to be asked of all its regions.
 pub(crate) struct Functions {
     of_region: Vec<usize>,
 }
@@ -25,7 +25,7 @@ impl Functions {
                 if let Some(Target::Node(to)) = next.branch {
                     let other = code.region_of(to);
                     let start = &code.regions[other];
-                    // A jump to the beginning of a function is a call in its last action.
+                    // A jump to the beginning of a function is a tail call.
                     let tail_call = start.is_entry && code.nodes[to].ip() == start.start;
                     if other != index && !tail_call {
                         join(&mut parents, index, other);
@@ -33,10 +33,10 @@ impl Functions {
                 }
             }
             if let Some(last) = region.nodes.clone().next_back()
-                && falls_through(code, region.nodes.clone(), last)
-                && let Some(behind) = code.behind(last)
+                && region_falls_through(code, region.nodes.clone(), last)
+                && let Some(next) = code.following(last)
             {
-                join(&mut parents, index, code.region_of(behind));
+                join(&mut parents, index, code.region_of(next));
             }
         }
         let of_region = (0..parents.len())
@@ -56,46 +56,22 @@ impl Functions {
     }
 }
 
-/// Whether the code of a region goes on into the next one.
-fn falls_through(code: &Code, nodes: std::ops::Range<Node>, last: Node) -> bool {
+/// Whether control falls through from a region to the next one.
+fn region_falls_through(code: &Code, nodes: std::ops::Range<Node>, last: Node) -> bool {
     if !code.next(last).falls {
         return false;
     }
-    // The filling between functions, behind a call that does not return.
-    let before = nodes.rev().find(|&node| !is_filling(&code.nodes[node]));
+    // Padding may follow a call that does not return.
+    let before = nodes.rev().find(|&node| !is_nop(&code.nodes[node]));
     match before {
         Some(node) => {
             let next_is_function = code
-                .behind(last)
-                .is_some_and(|behind| code.regions[code.region_of(behind)].is_function);
+                .following(last)
+                .is_some_and(|next| code.regions[code.region_of(next)].is_function);
             code.next(node).falls && !(is_call(&code.nodes[node]) && next_is_function)
         }
         None => true,
     }
-}
-
-/// Whether an instruction calls a function.
-pub(crate) fn is_call(instruction: &Instruction) -> bool {
-    // The decoder counts system calls and their like among the calls.
-    matches!(instruction.mnemonic(), Mnemonic::Call)
-}
-
-/// Whether an instruction does nothing.
-pub(crate) fn is_filling(instruction: &Instruction) -> bool {
-    match instruction.mnemonic() {
-        Mnemonic::Nop => true,
-        // `xchg %ax,%ax`
-        Mnemonic::Xchg => {
-            instruction.op0_register() == instruction.op1_register()
-                && instruction.op0_register() == iced_x86::Register::AX
-        }
-        _ => false,
-    }
-}
-
-/// Whether an instruction may stand between functions, where nothing comes to it.
-pub(crate) fn is_padding(instruction: &Instruction) -> bool {
-    is_filling(instruction) || instruction.mnemonic() == Mnemonic::Int3
 }
 
 fn root(parents: &mut [usize], mut at: usize) -> usize {
@@ -111,90 +87,69 @@ fn join(parents: &mut [usize], a: usize, b: usize) {
     parents[a.max(b)] = a.min(b);
 }
 
-const ARITHMETIC: u32 = RflagsBits::OF
-    | RflagsBits::SF
-    | RflagsBits::ZF
-    | RflagsBits::AF
-    | RflagsBits::CF
-    | RflagsBits::PF;
-
-/// How many instructions behind a site are looked at.
-const FLAGS_BUDGET: usize = 256;
-
-/// Whether the arithmetic flags that a thunk destroys are of no use behind `site`.
-///
-/// A `syscall` instruction preserves the flags, so code may rely on that, and the answer is only yes
-/// where every way on overwrites them or leaves the function before it reads any.
-pub(crate) fn flags_dead_behind(code: &Code, site: Node) -> bool {
-    let Some(first) = code.behind(site) else {
-        // Nothing behind it: a call that does not return, or the end of what is known.
-        return false;
+/// Whether control may fall through the end of a section into whatever the linker places after it, as
+/// in `.init`. Then nothing can be added at its end.
+pub(crate) fn falls_through(object: &Object<'_>, code: &Code, section: usize) -> bool {
+    let name = object.sections[section].name;
+    if matches!(name, b".init" | b".fini") {
+        return true;
+    }
+    let Some(last) = code
+        .regions
+        .iter()
+        .filter(|region| region.section == section)
+        .filter_map(|region| region.nodes.clone().next_back())
+        .max()
+    else {
+        return true;
     };
-    let mut seen = HashSet::new();
-    let mut work = vec![(first, ARITHMETIC)];
-    while let Some((node, live)) = work.pop() {
-        if !seen.insert((node, live)) {
-            continue;
-        }
-        if seen.len() > FLAGS_BUDGET {
-            return false;
-        }
-        let instruction = &code.nodes[node];
-        let is_site = instruction.mnemonic() == Mnemonic::Syscall;
-        // A system call does not look at them, and preserves them.
-        if !is_site && instruction.rflags_read() & live != 0 {
-            return false;
-        }
-        let live = if is_site {
-            live
-        } else {
-            live & !overwritten(instruction)
-        };
-        if live == 0 {
-            continue;
-        }
-        match instruction.flow_control() {
-            _ if is_site => {}
-            // No calling convention carries flags into or out of a function.
-            _ if is_call(instruction) => continue,
-            FlowControl::Return | FlowControl::Exception => continue,
-            FlowControl::Next
-            | FlowControl::UnconditionalBranch
-            | FlowControl::ConditionalBranch => {}
-            _ => return false,
-        }
-        let next = code.next(node);
-        if next.falls {
-            match code.behind(node) {
-                Some(behind) => work.push((behind, live)),
-                None => return false,
-            }
-        }
-        match next.branch {
-            Some(Target::Node(to)) => work.push((to, live)),
-            // Another function.
-            Some(Target::Outside) => {}
-            Some(Target::Unknown) => return false,
-            None => {}
+    // Padding after the last instruction that does something.
+    let mut node = last;
+    while is_nop(&code.nodes[node]) {
+        match code.preceding(node) {
+            Some(previous) => node = previous,
+            None => return true,
         }
     }
-    true
+    let instruction = &code.nodes[node];
+    code.next(node).falls && !is_call(instruction) && fault_at_ring3(instruction).is_none()
 }
 
-/// The arithmetic flags that an instruction certainly overwrites.
-fn overwritten(instruction: &Instruction) -> u32 {
-    use Mnemonic::*;
-    match instruction.mnemonic() {
-        // With a count of zero they leave the flags as they are.
-        Rol | Ror | Rcl | Rcr | Shl | Shr | Sal | Sar | Shld | Shrd => 0,
-        Cmpsb | Cmpsw | Cmpsd | Cmpsq | Scasb | Scasw | Scasd | Scasq => 0,
-        // What is called undefined may well be left as it was, and is on some processors; only the
-        // auxiliary carry of logic instructions is of interest to nobody.
-        _ => {
-            let defined = instruction.rflags_written()
-                | instruction.rflags_cleared()
-                | instruction.rflags_set();
-            (defined | instruction.rflags_undefined() & RflagsBits::AF) & ARITHMETIC
-        }
-    }
+/// Whether a function jumps to computed addresses that no relocation names. Then any instruction may
+/// be a target, and none may move.
+pub(crate) fn jumps_anywhere(code: &Code, functions: &Functions, function: usize) -> bool {
+    functions.regions(function).any(|region| {
+        let region = &code.regions[region];
+        region
+            .nodes
+            .clone()
+            .any(|node| code.next(node).indirect && !is_tail_call(code, node))
+            && !code.has_reference_in_data(region.section, region.start + 1..region.end)
+    })
+}
+
+/// Whether a function has landing pads. No instruction branches to those.
+pub(crate) fn has_landing_pads(
+    code: &Code,
+    functions: &Functions,
+    frames: &Frames,
+    function: usize,
+) -> bool {
+    functions.regions(function).any(|region| {
+        let region = &code.regions[region];
+        frames
+            .at(region.section, region.start)
+            .is_some_and(|frame| frame.has_tables)
+    })
+}
+
+/// Whether a jump to a computed address leaves the function: it directly follows the instruction that
+/// releases the function's stack frame.
+fn is_tail_call(code: &Code, jump: Node) -> bool {
+    code.preceding(jump)
+        .is_some_and(|previous| match code.nodes[previous].mnemonic() {
+            Mnemonic::Pop | Mnemonic::Leave => true,
+            Mnemonic::Add => code.nodes[previous].op0_register() == Register::RSP,
+            _ => false,
+        })
 }

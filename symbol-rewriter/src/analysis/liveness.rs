@@ -1,21 +1,20 @@
-//! Liveness: which registers that a system call preserves are of any use behind a site.
+//! Liveness: which argument registers are read after a site.
 //!
-//! A `syscall` leaves all its argument registers as they were, and code may rely on that. A call of a
-//! thunk can only be cheaper if it need not save those that nobody reads again. A register is taken to
-//! be read unless every way on from the site writes to it first or comes to where no calling
-//! convention carries it on.
+//! A `syscall` preserves its argument registers, and code may rely on that. A thunk is cheaper if it
+//! need not preserve registers that are not read again. A register counts as read unless every path
+//! from the site writes to it first, or reaches a point where no calling convention passes it on.
 //!
-//! What the psABI says is not enough at a `ret`: a compiler that sees a function's callers tells them
-//! which registers it leaves alone, so the ways of all callers in the same object are followed too.
+//! The psABI does not suffice at a `ret`: a compiler that sees all callers of a function lets them
+//! rely on the registers that the function happens not to change (`-fipa-ra`). So the paths of all
+//! callers in the same object are followed, too.
 
 use std::collections::{HashMap, HashSet};
 
-use iced_x86::{
-    FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedRegister,
-};
+use iced_x86::{FlowControl, InstructionInfoFactory, OpAccess, Register, UsedRegister};
 
 use crate::analysis::constants::Numbers;
-use crate::analysis::flow::{self, Functions};
+use crate::analysis::flow::Functions;
+use crate::decode::instructions::{is_call, is_nop, is_site};
 use crate::decode::{Code, Node, Place, Target};
 use crate::error::Result;
 use crate::read::elf::{Object, STB_LOCAL, STT_SECTION};
@@ -24,7 +23,7 @@ use crate::syscalls;
 /// A set of argument registers: bit 0 is the first one.
 pub(crate) type Mask = u8;
 
-/// The registers of a system call's arguments, in their order.
+/// The registers of a system call's arguments, in order (psABI, AMD64 supplement, A.2.1).
 pub(crate) const ARGUMENTS: [Register; 6] = [
     Register::RDI,
     Register::RSI,
@@ -41,12 +40,12 @@ const RDI: Mask = 1;
 const RSI: Mask = 2;
 const RDX: Mask = 4;
 
-/// How many instructions behind a site are looked at.
+/// How many instructions after a site are followed.
 const BUDGET: usize = 4096;
 
-/// Functions with few arguments that often follow a site, and which registers hold those.
+/// Functions with few arguments that often follow a site, and the registers of their arguments.
 ///
-/// All are the C library's and the compiler's own, whose names nobody else may give to a function.
+/// Their names are reserved for the C library and the compiler.
 const KNOWN_CALLEES: [(&[u8], Mask); 10] = [
     (b"__stack_chk_fail", 0),
     (b"__errno_location", 0),
@@ -60,30 +59,30 @@ const KNOWN_CALLEES: [(&[u8], Mask); 10] = [
     (b"_Unwind_Resume", RDI),
 ];
 
-/// The question, for one object.
+/// The analysis of one object.
 pub(crate) struct Liveness<'w, 'd> {
     object: &'w Object<'d>,
     code: &'w Code,
     functions: &'w Functions,
     numbers: &'w Numbers,
     info: InstructionInfoFactory,
-    /// Whether Go's own conventions hold, which have results in the argument registers.
+    /// Whether the object is Go's, whose calling convention returns results in argument registers.
     is_go: bool,
     callers: Option<Callers>,
-    /// What functions may return in argument registers.
+    /// The argument registers in which functions may return results.
     results: HashMap<usize, Mask>,
 }
 
 /// Who calls what within the object.
 struct Callers {
-    /// The instructions behind the calls of a function.
-    behind_calls: HashMap<usize, Vec<Node>>,
-    /// The functions whose last action is a jump to a function.
-    jump_from: HashMap<usize, Vec<usize>>,
+    /// The instructions after the calls of each function.
+    after_calls: HashMap<usize, Vec<Node>>,
+    /// The functions that end in a tail call of each function.
+    tail_callers: HashMap<usize, Vec<usize>>,
 }
 
 impl<'w, 'd> Liveness<'w, 'd> {
-    /// Gets ready to answer for sites of `object`.
+    /// Prepares the analysis of `object`.
     pub fn new(
         object: &'w Object<'d>,
         code: &'w Code,
@@ -105,14 +104,14 @@ impl<'w, 'd> Liveness<'w, 'd> {
         }
     }
 
-    /// The registers that may be read behind `site` before they are written to.
-    pub fn behind(&mut self, site: Node) -> Result<Mask> {
+    /// The argument registers that may be read after `site` before they are written to.
+    pub fn live_after(&mut self, site: Node) -> Result<Mask> {
         let code = self.code;
-        let Some(first) = code.behind(site) else {
+        let Some(first) = code.following(site) else {
             return Ok(ALL);
         };
         let mut live = 0;
-        // What has been looked for from an instruction on.
+        // The registers that have been followed from each instruction on.
         let mut seen: HashMap<Node, Mask> = HashMap::new();
         let mut work = vec![(first, ALL)];
         let mut steps = 0;
@@ -137,16 +136,16 @@ impl<'w, 'd> Liveness<'w, 'd> {
             if instruction.flow_control() == FlowControl::Return {
                 live |= wanted & self.results(node)?;
                 work.extend(
-                    self.behind_callers(node)
+                    self.return_sites(node)
                         .into_iter()
-                        .map(|behind| (behind, wanted)),
+                        .map(|next| (next, wanted)),
                 );
                 continue;
             }
             let next = code.next(node);
             if next.falls {
-                match code.behind(node) {
-                    Some(behind) => work.push((behind, wanted)),
+                match code.following(node) {
+                    Some(next) => work.push((next, wanted)),
                     None => live |= wanted,
                 }
             }
@@ -157,22 +156,22 @@ impl<'w, 'd> Liveness<'w, 'd> {
         Ok(live)
     }
 
-    /// The registers that an instruction reads, or that whoever it goes on to may read, and those
-    /// that it certainly overwrites, or that nobody finds there afterwards.
+    /// The registers that an instruction, or the code it leads to, may read, and the registers whose
+    /// values certainly end there.
     fn used(&mut self, node: Node) -> Result<(Mask, Mask)> {
         let code = self.code;
         let instruction = &code.nodes[node];
-        if flow::is_filling(instruction) {
+        if is_nop(instruction) {
             return Ok((0, 0));
         }
-        if instruction.mnemonic() == Mnemonic::Syscall {
+        if is_site(instruction) {
             return Ok(match self.numbers.at(node) {
                 Some(number) if syscalls::EXITS.contains(&number) => (RDI, ALL),
                 Some(number) => ((1 << syscalls::arguments(number).min(6)) - 1, 0),
                 None => (ALL, 0),
             });
         }
-        if flow::is_call(instruction) {
+        if is_call(instruction) {
             return Ok((self.callee_reads(node)?, ALL));
         }
         match instruction.flow_control() {
@@ -180,7 +179,7 @@ impl<'w, 'd> Liveness<'w, 'd> {
             FlowControl::UnconditionalBranch => {
                 return Ok(match code.next(node).branch {
                     Some(Target::Node(_)) => (0, 0),
-                    // The last action of the function is a call of another one.
+                    // A tail call.
                     Some(Target::Outside) => (self.callee_reads(node)?, ALL),
                     _ => (ALL, ALL),
                 });
@@ -200,8 +199,8 @@ impl<'w, 'd> Liveness<'w, 'd> {
 
     /// The registers that a called function may read.
     ///
-    /// All that can hold an argument, r10 as well: a nested function gets its frame there, and some
-    /// conventions have a function preserve it.
+    /// These are all argument registers. r10 is among them, because nested functions get their static
+    /// chain there, and some conventions have the callee preserve it.
     fn callee_reads(&self, node: Node) -> Result<Mask> {
         let code = self.code;
         if !matches!(code.target(node), Target::Outside) {
@@ -223,7 +222,7 @@ impl<'w, 'd> Liveness<'w, 'd> {
             .map_or(ALL, |&(_, reads)| reads))
     }
 
-    /// The registers in which a function may hand something to callers in other objects.
+    /// The registers in which a function may return something to callers in other objects.
     fn results(&mut self, node: Node) -> Result<Mask> {
         let (code, functions) = (self.code, self.functions);
         let function = functions.of_region(code.region_of(node));
@@ -243,7 +242,7 @@ impl<'w, 'd> Liveness<'w, 'd> {
             if is_start && symbol.kind != STT_SECTION {
                 let name = self.object.symbol_name(&symbol)?;
                 let returns_one = match self.is_go {
-                    // Results on the stack.
+                    // Go's old convention: results are on the stack.
                     true => name.ends_with(b".abi0"),
                     false => returns_one_register(name, symbol.bind != STB_LOCAL),
                 };
@@ -256,8 +255,8 @@ impl<'w, 'd> Liveness<'w, 'd> {
         Ok(results)
     }
 
-    /// The instructions that a `ret` may go to within the object.
-    fn behind_callers(&mut self, node: Node) -> Vec<Node> {
+    /// The instructions of the object that a `ret` may return to.
+    fn return_sites(&mut self, node: Node) -> Vec<Node> {
         let (code, functions) = (self.code, self.functions);
         if self.is_go {
             return Vec::new();
@@ -272,8 +271,8 @@ impl<'w, 'd> Liveness<'w, 'd> {
             if !seen.insert(function) {
                 continue;
             }
-            found.extend(callers.behind_calls.get(&function).into_iter().flatten());
-            work.extend(callers.jump_from.get(&function).into_iter().flatten());
+            found.extend(callers.after_calls.get(&function).into_iter().flatten());
+            work.extend(callers.tail_callers.get(&function).into_iter().flatten());
         }
         found
     }
@@ -282,26 +281,26 @@ impl<'w, 'd> Liveness<'w, 'd> {
 impl Callers {
     fn find(code: &Code, functions: &Functions) -> Callers {
         let mut callers = Callers {
-            behind_calls: HashMap::new(),
-            jump_from: HashMap::new(),
+            after_calls: HashMap::new(),
+            tail_callers: HashMap::new(),
         };
         let function_of = |node| functions.of_region(code.region_of(node));
         for (index, region) in code.regions.iter().enumerate() {
             for node in region.nodes.clone() {
-                if flow::is_call(&code.nodes[node]) {
+                if is_call(&code.nodes[node]) {
                     if let Target::Node(to) = code.target(node)
-                        && let Some(behind) = code.behind(node)
+                        && let Some(next) = code.following(node)
                     {
                         callers
-                            .behind_calls
+                            .after_calls
                             .entry(function_of(to))
                             .or_default()
-                            .push(behind);
+                            .push(next);
                     }
                 } else if let Some(Target::Node(to)) = code.next(node).branch {
                     let (from, to) = (functions.of_region(index), function_of(to));
                     if from != to {
-                        callers.jump_from.entry(to).or_default().push(from);
+                        callers.tail_callers.entry(to).or_default().push(from);
                     }
                 }
             }
@@ -312,8 +311,9 @@ impl Callers {
 
 /// Whether the name of a function is reserved for a C library, whose functions return one register.
 ///
-/// Any other function may return a pair, the second half of it in rdx; code does not tell that from
-/// an argument left there. The exceptions in a C library, `div` and its like, make no system calls.
+/// Any other function may return a pair with its second half in rdx. Its code looks the same as if an
+/// argument had been left there. The C library's functions that return pairs, such as `div`, make no
+/// system calls.
 fn returns_one_register(name: &[u8], is_global: bool) -> bool {
     name.starts_with(b"__") || is_global && syscalls::is_call_name(name)
 }
@@ -340,12 +340,4 @@ fn effect(used: &[UsedRegister]) -> (Mask, Mask) {
         }
     }
     (read, written)
-}
-
-/// Whether a function changes flags that outlive it, or the direction of string instructions.
-pub(crate) fn changes_direction(instruction: &Instruction) -> bool {
-    matches!(
-        instruction.mnemonic(),
-        Mnemonic::Std | Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq
-    )
 }

@@ -1,31 +1,31 @@
 //! The red zone: whether a function keeps data below its stack pointer.
 //!
-//! The 128 bytes below the stack pointer belong to a function that calls nothing, and a `call`
-//! writes into them. Whether they are in use is found by following the stack pointer and what is
-//! derived from it through all ways of the function: an access below the stack pointer's height at
-//! that point, or the making of such an address, is a use. Where two ways disagree, the one that
-//! makes more accesses look like uses is believed; where the height is not known, every access
-//! through the stack is one.
+//! A leaf function may use the 128 bytes below the stack pointer (psABI, AMD64 supplement, 3.2.2), and
+//! a `call` would overwrite some of them. The analysis propagates the stack pointer and the addresses
+//! derived from it along all paths of the function. An access below the current stack pointer is a
+//! use, and so is an instruction that forms such an address. Where two paths disagree, the analysis
+//! assumes what makes more accesses look like uses. Where the stack pointer is unknown, every access
+//! through it counts as one.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
-use crate::analysis::flow::{is_call, is_filling, is_padding};
+use crate::decode::instructions::{is_call, is_nop, is_padding};
 use crate::decode::{Code, Node, Target};
 
 /// What is known of the stack at an instruction. Offsets count from the stack pointer at the
 /// function's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
-    /// The stack pointer is here or below.
+    /// An upper bound of the stack pointer.
     stack: Option<i64>,
-    /// What the other registers hold, if it is an address on the stack.
+    /// The other registers, if they hold addresses on the stack.
     registers: [Option<i64>; 16],
 }
 
-/// How often the state at an instruction may change before the worst is assumed.
+/// How often the state at an instruction may change before the analysis assumes a use.
 const MANY_VISITS: u32 = 64;
 
 const ENTRY: State = State {
@@ -34,7 +34,7 @@ const ENTRY: State = State {
 };
 
 impl State {
-    /// What holds on both of two ways, in the sense of the module's comment.
+    /// What holds on both of two paths, as the module's comment explains.
     fn join(self, other: State) -> State {
         let stack = match (self.stack, other.stack) {
             (Some(a), Some(b)) => Some(a.max(b)),
@@ -68,18 +68,18 @@ fn number(register: Register) -> Option<usize> {
 pub(crate) struct Use {
     /// Whether it may keep data in the red zone.
     pub in_use: bool,
-    /// The instructions that are certainly reached from where a function begins.
+    /// The instructions that are certainly reached from the entry of a function.
     reached: HashSet<Node>,
 }
 
 impl Use {
-    /// Whether an instruction is certainly reached from where a function begins.
+    /// Whether an instruction is certainly reached from the entry of a function.
     pub fn reaches(&self, node: Node) -> bool {
         self.reached.contains(&node)
     }
 }
 
-/// Looks at the function made of `regions`.
+/// Analyses the function that consists of `regions`.
 pub(crate) fn analyse(code: &Code, regions: &[usize]) -> Use {
     let mut analysis = Analysis {
         code,
@@ -101,8 +101,8 @@ pub(crate) fn analyse(code: &Code, regions: &[usize]) -> Use {
     analysis.run();
     let reached = analysis.states.keys().copied().collect();
 
-    // What no direct way leads to: the targets of jump tables, which come with the state of the
-    // jump, and landing pads, which come with that of a call.
+    // No direct branch leads to the targets of jump tables and to landing pads. The former are reached
+    // in the state of a jump, the latter in the state of a call.
     for &region in regions {
         for node in code.regions[region].nodes.clone() {
             if analysis.states.contains_key(&node) || is_padding(&code.nodes[node]) {
@@ -132,9 +132,9 @@ pub(crate) fn analyse(code: &Code, regions: &[usize]) -> Use {
     }
 }
 
-/// Whether an instruction puts the stack pointer itself into a register that is no frame pointer.
+/// Whether an instruction copies the stack pointer to a register other than the frame pointer.
 ///
-/// In a function that calls nothing, the address may well serve as the end of something below it.
+/// In a leaf function, that address may be the end of data in the red zone.
 fn copies_stack_pointer(instruction: &Instruction) -> bool {
     let from_stack_pointer = match instruction.mnemonic() {
         Mnemonic::Mov => {
@@ -152,7 +152,7 @@ fn copies_stack_pointer(instruction: &Instruction) -> bool {
 struct Analysis<'c> {
     code: &'c Code,
     info: InstructionInfoFactory,
-    /// The state in front of each instruction, and how often it has changed.
+    /// The state before each instruction, and how often it has changed.
     states: HashMap<Node, (State, u32)>,
     work: Vec<Node>,
     in_use: bool,
@@ -172,9 +172,9 @@ impl Analysis<'_> {
             Entry::Occupied(mut entry) => {
                 let (old, visits) = *entry.get();
                 let joined = old.join(state);
-                // Once a use has been found, all that is left to find is what can be reached.
+                // Once a use has been found, only the set of reached instructions is still open.
                 if joined != old && !self.in_use {
-                    // A loop that moves the stack pointer on each turn would never settle.
+                    // A loop that moves the stack pointer in each turn would never converge.
                     self.in_use |= visits >= MANY_VISITS;
                     entry.insert((joined, visits + 1));
                     self.work.push(node);
@@ -197,9 +197,9 @@ impl Analysis<'_> {
                 self.at_jumps = Some(self.at_jumps.map_or(state, |old| old.join(state)));
             }
             if next.falls
-                && let Some(behind) = self.code.behind(node)
+                && let Some(following) = self.code.following(node)
             {
-                self.reach(behind, state);
+                self.reach(following, state);
             }
             match next.branch {
                 Some(Target::Node(to)) => {
@@ -219,22 +219,22 @@ impl Analysis<'_> {
     fn check(&mut self, instruction: &Instruction, state: &State) {
         let has_memory = (0..instruction.op_count())
             .any(|operand| instruction.op_kind(operand) == OpKind::Memory);
-        if !has_memory || is_filling(instruction) {
+        if !has_memory || is_nop(instruction) {
             return;
         }
-        // Making room: `lea -0x28(%rsp),%rsp`.
+        // An allocation: `lea -0x28(%rsp),%rsp`.
         if instruction.mnemonic() == Mnemonic::Lea && instruction.op0_register() == Register::RSP {
             return;
         }
         let base = instruction.memory_base();
         let offset = instruction.memory_displacement64() as i64;
         if base == Register::RSP {
-            // Whatever the stack pointer's height is.
+            // A use, whatever the stack pointer is.
             self.in_use |= offset < 0;
         } else if let Some(from) = state.get(base) {
             self.in_use |= self.below(state, from.wrapping_add(offset));
         }
-        // A base that is no address on the stack, an index that is one.
+        // The index may be the address on the stack, and the base an offset.
         if let Some(from) = state.get(instruction.memory_index())
             && instruction.memory_index_scale() == 1
             && state.get(base).is_none()
@@ -247,7 +247,7 @@ impl Analysis<'_> {
         state.stack.is_none_or(|stack| offset < stack)
     }
 
-    /// What an instruction does to the stack pointer and to what is derived from it.
+    /// Applies an instruction to the stack pointer and to the addresses derived from it.
     fn step(&mut self, instruction: &Instruction, state: &mut State) {
         let to = instruction.op0_register();
         let is_to_register =
@@ -279,7 +279,7 @@ impl Analysis<'_> {
             Mnemonic::Sub if is_to_register && to.is_gpr64() => {
                 match state.get(to).zip(immediate()) {
                     Some((a, b)) => Some(a.wrapping_sub(b)),
-                    // Room of a size known at run time: not less than none.
+                    // An allocation of unknown size, which is at least zero.
                     None if to == Register::RSP => state.stack,
                     None => None,
                 }
@@ -313,7 +313,7 @@ impl Analysis<'_> {
                 return;
             }
             _ if is_call(instruction) => {
-                // Comes back with the stack pointer as it was, and less in the registers.
+                // Preserves the stack pointer, and clobbers registers.
                 for register in [
                     Register::RAX,
                     Register::RCX,
@@ -347,7 +347,7 @@ impl Analysis<'_> {
                 state.stack = Some(value);
             } else if let Some(number) = number(to) {
                 state.registers[number] = Some(value);
-                // The address of something below the stack pointer.
+                // Forms an address below the stack pointer.
                 let made = !matches!(instruction.mnemonic(), Mnemonic::Mov);
                 if made && self.below(state, value) {
                     self.in_use = true;

@@ -24,6 +24,10 @@ pub(crate) const SHF_INFO_LINK: u64 = 0x40;
 pub(crate) const SHF_GROUP: u64 = 0x200;
 pub(crate) const SHN_LORESERVE: usize = 0xff00;
 pub(crate) const R_X86_64_PLT32: u32 = 4;
+const R_X86_64_PC32: u32 = 2;
+const R_X86_64_PC16: u32 = 13;
+const R_X86_64_PC8: u32 = 15;
+const R_X86_64_PC64: u32 = 24;
 pub(crate) const STB_LOCAL: u8 = 0;
 pub(crate) const STB_GLOBAL: u8 = 1;
 pub(crate) const STT_OBJECT: u8 = 1;
@@ -370,6 +374,14 @@ impl<'d> Object<'d> {
             None => Ok(Some(relocs)),
         }
     }
+}
+
+/// Whether a relocation's value is relative to the address of the relocated field.
+pub(crate) fn is_pc_relative(kind: u32) -> bool {
+    matches!(
+        kind,
+        R_X86_64_PC32 | R_X86_64_PLT32 | R_X86_64_PC16 | R_X86_64_PC8 | R_X86_64_PC64
+    )
 }
 
 fn broken(error: object::Error) -> crate::ErrorKind {

@@ -1,9 +1,8 @@
-//! Unwinding: a frame description for code that has moved.
+//! Unwinding: frame descriptions for code that has moved.
 //!
-//! A trampoline is code of the function it was moved from, at another address, so its description is
-//! the function's own, replayed: every instruction of the description up to the place the code came
-//! from, then the rest as the moved code comes to it. Nothing is worked out anew that could differ
-//! from what the compiler said.
+//! The code of a trampoline is a part of a function at another address. So its description replays the
+//! function's own: first every call frame instruction up to the original address, then the rest as the
+//! moved code reaches them. Nothing is derived that could differ from the compiler's description.
 
 use gimli::{BaseAddresses, EhFrame, LittleEndian, UnwindSection as _};
 
@@ -18,29 +17,30 @@ const DW_CFA_RESTORE: u8 = 0xc0;
 const DW_CFA_NOP: u8 = 0;
 const DW_CFA_DEF_CFA_OFFSET: u8 = 0x0e;
 
-/// A description taken apart.
+/// A frame description, split into its call frame instructions.
 pub(crate) struct Script {
-    /// The instructions other than those that advance, with the address each takes effect at.
+    /// The call frame instructions with the addresses at which they take effect. Those that advance
+    /// the address are left out.
     steps: Vec<(u64, Vec<u8>)>,
-    /// The width of the fields that hold an address and a length.
+    /// The width of the fields for address and length.
     width: usize,
-    /// Whether the entry has augmentation data, and how many bytes.
+    /// The size of the augmentation data, if the entry has any.
     augmentation: Option<usize>,
 }
 
-/// A piece of moved code: from which address, and where in the trampoline it begins.
+/// A part of a trampoline, and the address in the function whose frame it runs with.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Piece {
-    /// The address in the function whose frame it runs with.
+pub(crate) struct Moved {
+    /// The address in the function.
     pub from: u64,
-    /// Its offset in the trampoline.
+    /// The offset of the part in the trampoline.
     pub at: u64,
-    /// How far the stack pointer is below where the function has it.
+    /// How far the stack pointer is below the function's.
     pub lowered: i64,
 }
 
 impl Script {
-    /// Takes a description apart. `None` if there is something in it that cannot be moved.
+    /// Reads a description. `None` if it contains something that cannot be moved.
     pub fn read(object: &Object<'_>, frame: &Frame) -> Result<Option<Script>> {
         let content = object.content(frame.section);
         let mut section = EhFrame::new(content, LittleEndian);
@@ -101,37 +101,37 @@ impl Script {
 
     /// Adds the description of a trampoline to the plan.
     ///
-    /// `chunks` are in the order of the trampoline, which begins at `start` of the section the frame
-    /// is for, and is `len` long. `cfa` is the frame's address at the pieces that run with a lowered
-    /// stack pointer.
+    /// The trampoline begins at address `start` of the section that the frame is for, and is `len`
+    /// bytes long. `parts` are in its order. `cfa` is the frame's address in the parts that run with a
+    /// lowered stack pointer.
     pub fn describe(
         &self,
         object: &Object<'_>,
         plan: &mut Plan,
         frame: &Frame,
         (start, len): (u64, u64),
-        pieces: &[Piece],
+        parts: &[Moved],
         cfa: Option<Cfa>,
     ) -> Result<()> {
         let mut script = Vec::new();
         let mut steps = self.steps.iter().peekable();
         let mut at = 0;
         let mut lowered = 0;
-        for piece in pieces {
+        for part in parts {
             let mut due = Vec::new();
-            while let Some((_, step)) = steps.next_if(|(addr, _)| *addr <= piece.from) {
+            while let Some((_, step)) = steps.next_if(|(addr, _)| *addr <= part.from) {
                 due.extend_from_slice(step);
             }
-            if piece.lowered != lowered {
-                lowered = piece.lowered;
+            if part.lowered != lowered {
+                lowered = part.lowered;
                 if let Some(Cfa::StackPointer(offset)) = cfa {
                     due.push(DW_CFA_DEF_CFA_OFFSET);
                     uleb(&mut due, offset.wrapping_add(lowered) as u64);
                 }
             }
             if !due.is_empty() {
-                advance(&mut script, piece.at - at);
-                at = piece.at;
+                advance(&mut script, part.at - at);
+                at = part.at;
                 script.extend_from_slice(&due);
             }
         }
@@ -173,7 +173,7 @@ impl Script {
     }
 }
 
-/// Whether the last thing in an `.eh_frame` is an entry rather than a terminator.
+/// Whether an `.eh_frame` ends with an entry, not with a terminator.
 fn ends_with_entry(content: &[u8]) -> bool {
     let mut at = 0;
     while let Some(length) = content.get(at..at + 4) {
@@ -237,7 +237,7 @@ impl Bytes<'_> {
         Some(u64::from_le_bytes(bytes))
     }
 
-    /// A number of variable length; of a signed one only the length comes out right.
+    /// An unsigned LEB128 number. A signed one is skipped correctly.
     fn uleb(&mut self) -> Option<u64> {
         let mut value = 0u64;
         let mut shift = 0;
@@ -252,7 +252,7 @@ impl Bytes<'_> {
     }
 }
 
-/// Splits the instructions of a description. `None` if one is unknown.
+/// Splits the call frame instructions of a description. `None` if one is unknown.
 fn read_steps(bytes: &mut Bytes<'_>, start: u64) -> Option<Vec<(u64, Vec<u8>)>> {
     let mut steps = Vec::new();
     let mut addr = start;

@@ -1,0 +1,193 @@
+//! The sweep: linear decoding that starts afresh at each symbol.
+//!
+//! Code is decoded, never scanned, because the bytes of a `syscall` also occur within other
+//! instructions. Data between functions can put a linear sweep out of step. So the sweep starts
+//! afresh at each symbol, and a stretch in which a byte sequence is no instruction is not trusted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use iced_x86::{Decoder, DecoderOptions, Instruction};
+
+use crate::decode::code::{Code, CodeSection};
+use crate::decode::instructions::{fault_at_ring3, is_site};
+use crate::error::Result;
+use crate::read::elf::{
+    Object, STT_FILE, STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_SECTION, STT_TLS,
+};
+use crate::read::frames::{Cfa, Frames};
+
+/// Whether any code of the object holds an instruction that is rewritten.
+///
+/// Most objects hold none. A search for the bytes of such instructions finds that out for many of
+/// them, and limits decoding to few stretches of the others.
+pub(crate) fn has_sites(object: &Object<'_>) -> Result<bool> {
+    let may_have = |bytes: &[u8]| {
+        memchr::memchr(0xf4, bytes).is_some()
+            || memchr::memmem::find(bytes, &[0x0f, 0x05]).is_some()
+    };
+    let is_candidate =
+        |index: usize| object.sections[index].is_code() && may_have(object.content(index));
+    let candidates: Vec<usize> = (0..object.sections.len())
+        .filter(|&index| is_candidate(index))
+        .collect();
+    if candidates.is_empty() {
+        return Ok(false);
+    }
+    let mut code = sections(object)?;
+    code.sections
+        .retain(|section| candidates.contains(&section.index));
+    let starts = starts(&mut code, object, &Frames::default())?;
+    for (section, starts) in code.sections.iter().zip(&starts) {
+        let bytes = object.content(section.index);
+        let is_wanted = |start, end| may_have(&bytes[start as usize..end as usize]);
+        let mut found = false;
+        sweep(bytes, starts, is_wanted, |instruction| {
+            found = is_site(instruction) || fault_at_ring3(instruction).is_some();
+            match found {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// An address at which the sweep starts afresh, and what begins there.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Start {
+    /// A symbol that is marked as a function.
+    pub function: bool,
+    /// A function, as far as is known, rather than a part of one.
+    pub entry: bool,
+    /// Data.
+    pub data: bool,
+}
+
+/// Decodes the stretches between starts for which `is_wanted` holds, until `each` breaks. Returns
+/// the stretches that did not decode.
+fn sweep(
+    bytes: &[u8],
+    starts: &BTreeMap<u64, Start>,
+    is_wanted: impl Fn(u64, u64) -> bool,
+    mut each: impl FnMut(&Instruction) -> ControlFlow<()>,
+) -> Vec<(u64, u64)> {
+    let mut bad = Vec::new();
+    let ends = starts.keys().copied().skip(1).chain([bytes.len() as u64]);
+    let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
+    let mut instruction = Instruction::default();
+    for ((&start, kind), end) in starts.iter().zip(ends) {
+        if kind.data || !is_wanted(start, end) || decoder.set_position(start as usize).is_err() {
+            continue;
+        }
+        decoder.set_ip(start);
+        while decoder.ip() < end {
+            decoder.decode_out(&mut instruction);
+            if instruction.is_invalid() || instruction.next_ip() > end {
+                bad.push((start, end));
+                break;
+            }
+            if each(&instruction).is_break() {
+                return bad;
+            }
+        }
+    }
+    bad
+}
+
+/// The sections of code, not decoded yet.
+pub(super) fn sections(object: &Object<'_>) -> Result<Code> {
+    let of_code = (0..object.sections.len()).filter(|&index| object.sections[index].is_code());
+    Ok(Code {
+        nodes: Vec::new(),
+        sections: of_code.map(CodeSection::new).collect(),
+        regions: Vec::new(),
+        symbols: object.symbols().collect::<Result<_>>()?,
+        leaders: BTreeSet::new(),
+        in_data: BTreeSet::new(),
+        address_taken: BTreeSet::new(),
+    })
+}
+
+/// Where each section's sweep starts afresh.
+pub(super) fn starts(
+    code: &mut Code,
+    object: &Object<'_>,
+    frames: &Frames,
+) -> Result<Vec<BTreeMap<u64, Start>>> {
+    let mut starts = vec![BTreeMap::<u64, Start>::new(); code.sections.len()];
+    for symbol in &code.symbols {
+        let Some(position) = symbol.section.and_then(|index| code.position(index)) else {
+            continue;
+        };
+        if matches!(symbol.kind, STT_SECTION | STT_FILE | STT_TLS) {
+            continue;
+        }
+        let index = code.sections[position].index;
+        code.address_taken.insert((index, symbol.value));
+        code.leaders.insert((index, symbol.value));
+        if symbol.value >= object.sections[index].size {
+            continue;
+        }
+        // Compilers move the cold part of a function elsewhere. It is entered by jumps.
+        let name = object.symbol_name(symbol)?;
+        let is_part = memchr::memmem::find(name, b".cold").is_some();
+        let is_function = matches!(symbol.kind, STT_FUNC | STT_GNU_IFUNC);
+        let start = starts[position].entry(symbol.value).or_default();
+        start.function |= is_function && !is_part;
+        start.entry |= !is_part;
+        start.data |= symbol.kind == STT_OBJECT;
+        if is_function && symbol.size > 0 {
+            let functions = &mut code.sections[position].functions;
+            functions.push((symbol.value, symbol.size));
+        }
+    }
+    for frame in frames.iter() {
+        let Some(position) = code.position(frame.code) else {
+            continue;
+        };
+        if frame.start >= object.sections[frame.code].size {
+            continue;
+        }
+        code.leaders.insert((frame.code, frame.start));
+        starts[position]
+            .entry(frame.start)
+            .or_insert_with(|| Start {
+                // Parts of functions have frame descriptions, too. At the entry of a whole function
+                // the stack holds nothing but the return address.
+                entry: frame.cfa(object, frame.start) == Some(Cfa::StackPointer(8)),
+                ..Start::default()
+            });
+    }
+    for starts in &mut starts {
+        starts.entry(0).or_insert(Start {
+            entry: true,
+            ..Start::default()
+        });
+    }
+    Ok(starts)
+}
+
+/// Decodes one section into `code`.
+pub(super) fn decode_section(
+    code: &mut Code,
+    object: &Object<'_>,
+    position: usize,
+    starts: &BTreeMap<u64, Start>,
+) {
+    let section = &mut code.sections[position];
+    let first = code.nodes.len();
+    section.bad = sweep(
+        object.content(section.index),
+        starts,
+        |_, _| true,
+        |instruction| {
+            code.nodes.push(*instruction);
+            ControlFlow::Continue(())
+        },
+    );
+    section.nodes = first..code.nodes.len();
+}
