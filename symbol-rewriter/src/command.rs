@@ -9,23 +9,23 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "symbol-rewriter", version)]
 pub struct Args {
-    /// What goes in front of every symbol that the linker does not make itself
+    /// The prefix of every symbol except those that the linker defines itself
     #[arg(long, value_name = "P", default_value = "_ukl_")]
     pub prefix: std::ffi::OsString,
-    /// Leave the `syscall` and `hlt` instructions alone
+    /// Do not rewrite `syscall` and privileged instructions
     #[arg(long)]
     pub no_sites: bool,
     /// Replace `syscall` instructions altogether where that is right, by calls of thunks that save
     /// what the code behind them needs
     #[arg(long)]
     pub call_form: bool,
-    /// Print how many sites there were, what became of them, and why any was left
+    /// Print how many sites there are, what became of them, and why any is left
     #[arg(long)]
     pub report: bool,
-    /// The file to write; may be the input itself
+    /// The file to write. It may be the input itself
     #[arg(short, long, value_name = "OUT", required_unless_present = "report")]
     pub output: Option<PathBuf>,
-    /// An object, an archive, thin or not, or a linker script that names archives
+    /// An object, an archive (ordinary or thin), or a linker script that names archives
     #[arg(value_name = "INPUT")]
     pub input: PathBuf,
 }

@@ -1,8 +1,8 @@
-//! Errors: which file, which member, what is wrong and what to do about it.
+//! Errors: which file and member, what is wrong, and what to do about it.
 
 use std::fmt;
 
-/// A failure, with the place it happened at.
+/// An error, and the file it is about.
 #[derive(Debug)]
 pub struct Error {
     /// The input, as the caller named it.
@@ -16,18 +16,18 @@ pub struct Error {
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
-    /// The file is none that can be rewritten.
+    /// The file is of a kind that cannot be rewritten.
     #[error("{0}")]
     Unsupported(String),
-    /// The file breaks its own format.
-    #[error("malformed: {0}; build or fetch the file anew")]
+    /// The file violates its format.
+    #[error("malformed: {0}; rebuild the file or fetch it again")]
     Malformed(String),
     /// A file that a linker script names cannot be read.
-    #[error("cannot read what the linker script names: {0}; install it or name it rightly")]
+    #[error("cannot read a file that the linker script names: {0}; install it or correct the name")]
     ScriptMember(std::io::Error),
     /// A member of a thin archive cannot be read.
     #[error(
-        "cannot read the member of the thin archive: {0}; put the file back or make an ordinary archive"
+        "cannot read the member of the thin archive: {0}; restore the file or make an ordinary archive"
     )]
     ThinMember(std::io::Error),
 }
@@ -41,10 +41,10 @@ impl fmt::Display for Error {
     }
 }
 
-// The message says all of it: a chain of sources would only repeat what the kind says.
+// Display prints the whole error. A source would only repeat it.
 impl std::error::Error for Error {}
 
-/// Shorthand for the phases, which do not know the file's name.
+/// The result of a phase. Phases do not know the name of the file.
 pub(crate) type Result<T> = std::result::Result<T, ErrorKind>;
 
 pub(crate) fn malformed(what: impl Into<String>) -> ErrorKind {

@@ -37,10 +37,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     if args.prefix.is_empty() {
-        bail!("the prefix is empty; leave --prefix out for _ukl_");
+        bail!("the prefix is empty; omit --prefix to use _ukl_");
     }
     if args.prefix.as_bytes().contains(&0) {
-        bail!("the prefix has a NUL in it; give one that can be part of a name");
+        bail!("the prefix contains a NUL byte; give one that can be part of a symbol's name");
     }
     let options = Options {
         prefix: args.prefix.as_bytes().to_vec(),
@@ -48,14 +48,18 @@ fn run(args: &Args) -> anyhow::Result<()> {
         call_form: args.call_form,
     };
     let input = &args.input;
-    let data = Input::read(input)
-        .with_context(|| format!("{}: cannot be read; is the path right?", input.display()))?;
+    let data = Input::read(input).with_context(|| {
+        format!(
+            "{}: cannot be read; check the path and its permissions",
+            input.display()
+        )
+    })?;
     let name = input.to_string_lossy();
     let done = symbol_rewriter::rewrite_in_chunks(&name, Some(parent(input)), &data, &options)?;
     if let Some(output) = &args.output {
         write(output, &done.data).with_context(|| {
             format!(
-                "{}: cannot be written; is there room and a right to?",
+                "{}: cannot be written; check the free space and the permissions of its directory",
                 output.display()
             )
         })?;
@@ -66,18 +70,18 @@ fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The directory that a file is in.
+/// The directory of a file.
 fn parent(path: &Path) -> &Path {
     path.parent()
         .filter(|dir| *dir != OsStr::new(""))
         .unwrap_or(Path::new("."))
 }
 
-/// Writes beside the output and renames, so that nobody ever sees half a file.
+/// Writes to a temporary file and renames it, so that no partial output is ever visible.
 fn write(output: &Path, data: &Chunks<'_>) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     if std::fs::metadata(output).is_ok_and(|meta| !meta.is_file()) {
-        // /dev/null, /dev/stdout: nothing to rename over.
+        // A device or a pipe such as /dev/stdout is written to, not replaced.
         return data.write_to(&mut std::fs::File::create(output)?);
     }
     let mut file = tempfile::Builder::new()

@@ -1,12 +1,12 @@
-//! Names: which symbols take the prefix.
+//! Names: which symbols get the prefix.
 //!
-//! A symbol that the linker itself makes has to keep its name, or the program's reference stays
-//! undefined. The weak ones are the dangerous kind: the link succeeds, and the program lacks its
-//! IRELATIVE relocations or its stdio tables when it runs.
+//! A symbol that the linker itself defines has to keep its name. Otherwise the program's reference
+//! stays undefined. Weak references are the dangerous ones: the link succeeds, but at run time the
+//! program lacks its IRELATIVE relocations or its stdio tables.
 
 use crate::options::Options;
 
-/// Names that linkers define on their own account, or look for by name. Sorted.
+/// Names that linkers define themselves or look up by name. Sorted.
 const LINKER_NAMES: &[&[u8]] = &[
     b"_DYNAMIC",
     b"_GLOBAL_OFFSET_TABLE_",
@@ -30,8 +30,7 @@ const LINKER_NAMES: &[&[u8]] = &[
     b"__rel_iplt_start",
     b"__rela_iplt_end",
     b"__rela_iplt_start",
-    // Called by the general-dynamic TLS sequence, which a static link only relaxes if the call in
-    // it goes to this very name.
+    // A static link relaxes a general-dynamic TLS sequence only if it calls a function of this name.
     b"__tls_get_addr",
     b"_edata",
     b"_end",
@@ -41,7 +40,7 @@ const LINKER_NAMES: &[&[u8]] = &[
     b"etext",
 ];
 
-/// Beginnings of such names.
+/// Prefixes of such names.
 const LINKER_PREFIXES: &[&[u8]] = &[
     b"__start_",
     b"__stop_",
@@ -50,11 +49,11 @@ const LINKER_PREFIXES: &[&[u8]] = &[
     b".sizeof.",
 ];
 
-/// What `ld --wrap=f` puts in front of `f`. It does so to the name it is given, so the prefix has to
-/// come behind.
+/// What `ld --wrap=f` prepends to `f`. The linker prepends it to the name it is given, so the prefix has
+/// to follow it.
 const WRAPPERS: &[&[u8]] = &[b"__wrap_", b"__real_"];
 
-/// Splits a name into what `ld --wrap` puts in front, often nothing, and the rest.
+/// Splits a name into what `ld --wrap` prepended, if anything, and the rest.
 fn split(name: &[u8]) -> (&[u8], &[u8]) {
     let mut at = 0;
     while let Some(wrapper) = WRAPPERS
@@ -66,7 +65,7 @@ fn split(name: &[u8]) -> (&[u8], &[u8]) {
     name.split_at(at)
 }
 
-/// Whether a symbol of this name takes no prefix.
+/// Whether a symbol of this name gets no prefix.
 pub fn keeps_name(name: &[u8]) -> bool {
     let (_, name) = split(name);
     name.is_empty()
@@ -76,7 +75,7 @@ pub fn keeps_name(name: &[u8]) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
-/// The name that a non-local symbol `name` gets.
+/// The new name of a symbol that is not local.
 pub fn prefixed(name: &[u8], options: &Options) -> Vec<u8> {
     if keeps_name(name) {
         return name.to_vec();
@@ -85,7 +84,7 @@ pub fn prefixed(name: &[u8], options: &Options) -> Vec<u8> {
     [wrapper, &options.prefix, rest].concat()
 }
 
-/// The name that a symbol had before [`prefixed`]: the one to put into messages.
+/// The inverse of [`prefixed`]: the name to show in messages.
 pub fn unprefixed(name: &[u8], options: &Options) -> Vec<u8> {
     let (wrapper, rest) = split(name);
     match rest.strip_prefix(&options.prefix[..]) {
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_goes_behind_what_the_linker_wraps_a_name_in() {
+    fn the_prefix_follows_what_wrap_prepends() {
         let options = Options::default();
         assert_eq!(prefixed(b"__wrap_malloc", &options), b"__wrap__ukl_malloc");
         assert_eq!(prefixed(b"__real_malloc", &options), b"__real__ukl_malloc");
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_looks_prefixed_is_prefixed_all_the_same() {
+    fn a_name_that_has_the_prefix_gets_it_again() {
         assert_eq!(prefixed(b"_ukl_f", &Options::default()), b"_ukl__ukl_f");
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Done<'d> {
     pub report: Report,
 }
 
-/// Rewrites the object `data`; `place` is what the report calls it.
+/// Rewrites the object `data`, which the report calls `place`.
 pub(crate) fn rewrite<'d>(place: &str, data: &'d [u8], options: &Options) -> Result<Done<'d>> {
     let object = Object::parse(data)?;
     let mut report = Report {
@@ -43,7 +43,7 @@ pub(crate) fn rewrite<'d>(place: &str, data: &'d [u8], options: &Options) -> Res
     })
 }
 
-/// The report on a file that is copied as it is.
+/// The report on a file that is copied unchanged.
 pub(crate) fn copied(place: &str, kind: Kind) -> Report {
     let mut report = Report {
         copied: 1,

@@ -1,21 +1,21 @@
-//! Report: how many sites there were, what became of them, and why.
+//! The report: how many sites there are, what became of them, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::thunk::Thunk;
 
-/// Why a rewritten site still has its `syscall`.
+/// Why a rewritten site keeps its `syscall`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// The number is not known.
+    /// The number is unknown.
     UnknownNumber,
-    /// A call that comes back twice, or to another program.
+    /// The call returns twice, or in another program.
     WholeFrame,
-    /// A branch enters at the `syscall`, or may.
+    /// A branch enters at the `syscall`, or may do so.
     Entered,
-    /// Something knows the address behind the `syscall`, or a signal handler those around it.
+    /// A symbol, a relocation or a signal handler refers to an address next to the `syscall`.
     AddressTaken,
     /// A `munmap` that may free the stack.
     StackGone,
@@ -26,12 +26,12 @@ pub enum SkipReason {
 impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SkipReason::UnknownNumber => "the number is not known",
-            SkipReason::WholeFrame => "the call comes back twice, or to another program",
+            SkipReason::UnknownNumber => "the number is unknown",
+            SkipReason::WholeFrame => "the call returns twice, or in another program",
             SkipReason::Entered => "a branch may enter at the syscall",
-            SkipReason::AddressTaken => "something may look at the addresses around it",
+            SkipReason::AddressTaken => "other code may refer to the addresses around it",
             SkipReason::StackGone => "the call may free the stack",
-            SkipReason::Direction => "the function changes flags that outlive it",
+            SkipReason::Direction => "the function changes the direction flag",
         })
     }
 }
@@ -40,50 +40,52 @@ impl fmt::Display for SkipReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// `rt_sigreturn`: unwinders know the bytes of the site.
+    /// `rt_sigreturn`: unwinders recognise the bytes of the site.
     SignalReturn,
-    /// The arithmetic flags are, or may be, used behind the site.
+    /// The arithmetic flags are read after the site, or may be.
     FlagsLive,
-    /// The decoder cannot be sure that this is code.
+    /// It may not be code.
     NotCode,
-    /// Data in the red zone, and a call that comes back with another stack pointer.
+    /// The function uses the red zone, and the call returns with another stack pointer.
     RedZone,
-    /// No neighbour can be moved to make room for a jump.
+    /// No neighbour can move to make room for a jump.
     NoRoom,
     /// It follows a `munmap` that may have freed the stack.
     StackGone,
-    /// It ends a thread, whose stack another one may have been told it can have.
+    /// It ends a thread, whose stack may already belong to another thread.
     ThreadExit,
-    /// Relocations on the site, or in a form that cannot be changed.
+    /// The site has relocations, or the section's have a form that cannot be changed.
     Relocations,
-    /// A signal handler compares addresses with those around the site.
+    /// A signal handler compares addresses with those of the code around the site.
     CancellationRange,
-    /// The section's code goes on into the next section's.
+    /// The section falls through to the next one.
     FallsOnward,
-    /// The function jumps to computed addresses that no relocation shows.
+    /// The function jumps to computed addresses that no relocation names.
     ComputedJump,
-    /// The function has landing pads, which are found by the site's address.
+    /// The function has landing pads, which are looked up by the site's address.
     LandingPads,
-    /// The frame description has something in it that cannot be moved.
+    /// The frame description contains something that cannot be moved.
     Frame,
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reason::SignalReturn => "rt_sigreturn, whose bytes unwinders look for",
-            Reason::FlagsLive => "the flags may be used behind it",
-            Reason::NotCode => "not certainly code",
-            Reason::RedZone => "data in the red zone, and a call that changes the stack pointer",
-            Reason::StackGone => "behind a munmap that may have freed the stack",
-            Reason::ThreadExit => "the end of a thread, whose stack another one may have by now",
-            Reason::Relocations => "relocations on it, or in a form that cannot be changed",
-            Reason::CancellationRange => "a signal handler looks at the addresses around it",
-            Reason::FallsOnward => "the code goes on into the next section",
+            Reason::SignalReturn => "rt_sigreturn, whose bytes unwinders recognise",
+            Reason::FlagsLive => "the flags may be read after it",
+            Reason::NotCode => "it may not be code",
+            Reason::RedZone => "the red zone is in use, and the call changes the stack pointer",
+            Reason::StackGone => "it follows a munmap that may have freed the stack",
+            Reason::ThreadExit => {
+                "the end of a thread, whose stack may already belong to another one"
+            }
+            Reason::Relocations => "it has relocations, or the section's cannot be changed",
+            Reason::CancellationRange => "a signal handler compares the addresses around it",
+            Reason::FallsOnward => "the section falls through to the next one",
             Reason::ComputedJump => "the function jumps to computed addresses",
             Reason::LandingPads => "the function has landing pads",
             Reason::Frame => "the frame description cannot be moved",
-            Reason::NoRoom => "no neighbour can be moved to make room for a jump",
+            Reason::NoRoom => "no neighbour can move to make room for a jump",
         })
     }
 }
@@ -93,33 +95,33 @@ impl fmt::Display for Reason {
 pub struct LeftSite {
     /// `archive.a(member.o):.text+0x1c`.
     pub where_: String,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
 }
 
-/// What became of the `hlt` instructions, which kill a program at ring 3 and would not at ring 0.
+/// What became of the instructions that are a fault at ring 3 and none at ring 0, such as `hlt`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Privileged {
-    /// How many there were.
+    /// How many there are.
     pub found: usize,
-    /// Those that are the same fault at any ring now, where they stood.
+    /// Those that became the same fault at any ring, in place.
     pub in_place: usize,
     /// The same, by a trampoline.
     pub trampoline: usize,
-    /// Those that had no room, and are an illegal instruction now.
+    /// Those that became an undefined instruction, because there was no room.
     pub one_byte: usize,
-    /// Those left as they are, as they are not certainly code: named as in [`LeftSite`].
+    /// Those that are left, because they may not be code. They are named as in [`LeftSite`].
     pub left: Vec<String>,
 }
 
-/// Something about a file that its user should know.
+/// Something that the user of a file should know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Note {
-    /// LLVM bitcode was copied: its names and its system calls are what they were.
+    /// The file is LLVM bitcode and was copied, with its names and its system calls.
     Bitcode(String),
-    /// GCC's link-time bytecode is in the object: its names and system calls are what they were.
+    /// The object contains GCC's link-time bytecode, whose names and system calls did not change.
     GccBytecode(String),
 }
 
@@ -129,13 +131,13 @@ impl fmt::Display for Note {
             Note::Bitcode(place) => {
                 write!(
                     f,
-                    "{place}: LLVM bitcode, copied as it is; compile without -flto"
+                    "{place}: LLVM bitcode is copied unchanged; compile without -flto"
                 )
             }
             Note::GccBytecode(place) => {
                 write!(
                     f,
-                    "{place}: GCC bytecode, copied as it is; compile without -flto"
+                    "{place}: GCC bytecode is copied unchanged; compile without -flto"
                 )
             }
         }
@@ -146,36 +148,36 @@ impl fmt::Display for Note {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// ELF objects rewritten.
+    /// Rewritten ELF objects.
     pub objects: usize,
-    /// Files, members of an archive mostly, that are no ELF objects and were copied.
+    /// Files other than ELF objects, mostly members of archives, which were copied.
     pub copied: usize,
-    /// Symbols that got the prefix, each counted once in each object.
+    /// Symbols that got the prefix, counted once in each object.
     pub renamed: usize,
-    /// `syscall` instructions found.
+    /// `syscall` instructions.
     pub sites: usize,
     /// Sites rewritten in place.
     pub in_place: usize,
     /// Sites rewritten by a trampoline.
     pub trampoline: usize,
-    /// Trampolines, of sites and of traps, without a frame description, as the code they came from has none.
+    /// Trampolines without a frame description, because the code they came from has none.
     pub undescribed: usize,
-    /// Sites of the call form, by the registers that preserved on behind them, as in [`Thunk::Call`].
+    /// Sites in call form, by the preserved argument registers, as in [`Thunk::Call`].
     pub preserved: BTreeMap<u8, usize>,
-    /// Rewritten sites of the other form, and why; only where the call form was asked for.
+    /// Sites in skip form, by the reason. Empty if the call form was not asked for.
     pub skipped: BTreeMap<SkipReason, usize>,
-    /// Sites left as they are.
+    /// Sites that are left as they are.
     pub left: Vec<LeftSite>,
-    /// What became of `hlt`.
+    /// What became of privileged instructions.
     pub privileged: Privileged,
     /// The thunks that the output calls.
     pub thunks: BTreeSet<Thunk>,
-    /// What else there is to know.
+    /// Notes for the user.
     pub notes: Vec<Note>,
 }
 
 impl Report {
-    /// Adds the report on another part of the same input.
+    /// Adds the report on another part of the input.
     pub fn add(&mut self, other: &Report) {
         self.objects += other.objects;
         self.copied += other.copied;
@@ -203,7 +205,7 @@ impl Report {
     }
 }
 
-/// What has to be saved for these registers.
+/// The names of the preserved registers.
 fn registers(preserved: u8) -> String {
     let names = ["rdi", "rsi", "rdx", "r10", "r8", "r9"];
     let preserved: Vec<&str> = (0..names.len())
@@ -211,7 +213,7 @@ fn registers(preserved: u8) -> String {
         .map(|bit| names[bit])
         .collect();
     match preserved.len() {
-        0 => "no register lives on".to_string(),
+        0 => "no register".to_string(),
         _ => preserved.join(" "),
     }
 }
@@ -230,7 +232,7 @@ impl fmt::Display for Report {
         if self.undescribed > 0 {
             writeln!(
                 f,
-                "  {:4}  without a frame description, as there was none",
+                "  {:4}  without a frame description, because the code has none",
                 self.undescribed
             )?;
         }
@@ -268,12 +270,12 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Privileged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "hlt         {:6}", self.found)?;
+        writeln!(f, "privileged  {:6}", self.found)?;
         for (count, what) in [
             (self.in_place, "a fault at any ring, in place"),
             (self.trampoline, "a fault at any ring, by trampoline"),
-            (self.one_byte, "an illegal instruction, for want of room"),
-            (self.left.len(), "left, not certainly code"),
+            (self.one_byte, "an undefined instruction, for lack of room"),
+            (self.left.len(), "left: they may not be code"),
         ] {
             if count > 0 {
                 writeln!(f, "  {count:4}  {what}")?;

@@ -1,4 +1,6 @@
-//! Numbers: what system calls do with registers, as far as their sites care.
+//! System calls: what each does with registers, as far as its sites are concerned.
+//!
+//! Numbers and names are those of `arch/x86/entry/syscalls/syscall_64.tbl` in Linux.
 
 pub(crate) const MUNMAP: u32 = 11;
 pub(crate) const RT_SIGRETURN: u32 = 15;
@@ -13,16 +15,16 @@ const CLONE3: u32 = 435;
 pub(crate) const EXIT: u32 = 60;
 const EXIT_GROUP: u32 = 231;
 
-/// The calls that do not come back: exit and exit_group.
+/// The calls that do not return: exit and exit_group.
 pub(crate) const EXITS: [u32; 2] = [EXIT, EXIT_GROUP];
 
-/// The calls that take the stack pointer for an argument, or come back with another one.
+/// The calls that depend on the stack pointer, or return with another one.
 pub(crate) const STACK_NUMBERS: [u32; 3] = [RT_SIGRETURN, CLONE, CLONE3];
 
-/// The calls that come back twice, or to another program: all registers go along.
+/// The calls that return twice, or in another program. They need all registers.
 pub(crate) const WHOLE_FRAME: [u32; 6] = [CLONE, FORK, VFORK, EXECVE, EXECVEAT, CLONE3];
 
-/// How many arguments each system call takes, a digit for each number; all six where it is unknown.
+/// How many arguments each system call has: a digit for each number, and six if it is unknown.
 const ARGUMENTS: &[u8] = b"\
     3331222336321440344332150533333312022130433366332323345560031421\
     3341245332112232112212212322333122211403011002000222233331111222\
@@ -33,7 +35,7 @@ const ARGUMENTS: &[u8] = b"\
     6666666666666666666666666666666666666666666426435253322343456543\
     421254443464444433";
 
-/// The names of the system calls, which C libraries give to their functions.
+/// The names of the system calls. The C library's functions have the same names.
 const NAMES: &str = "\
     accept accept4 access acct add_key adjtimex afs_syscall alarm arch_prctl bind bpf brk \
     cachestat capget capset chdir chmod chown chroot clock_adjtime clock_getres clock_gettime \
@@ -80,12 +82,12 @@ const NAMES: &str = "\
     userfaultfd ustat utime utimensat utimes vfork vhangup vmsplice vserver wait4 waitid write \
     writev";
 
-/// Whether a system call is called this.
+/// Whether a system call has this name.
 pub(crate) fn is_call_name(name: &[u8]) -> bool {
     NAMES.split(' ').any(|call| call.as_bytes() == name)
 }
 
-/// The number of arguments that a system call looks at.
+/// The number of arguments that a system call reads.
 pub(crate) fn arguments(number: u32) -> usize {
     ARGUMENTS
         .get(number as usize)

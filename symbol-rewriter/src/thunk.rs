@@ -5,15 +5,15 @@ use std::fmt;
 /// A thunk that rewritten sites call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Thunk {
-    /// `__ukl_sys_<number>`, for one system call: returns behind the `syscall` that follows the call.
+    /// `__ukl_sys_<number>`, for one system call. It returns behind the `syscall` that follows the call.
     Number(u32),
-    /// `__ukl_syscall`, the same for whatever number is in eax.
+    /// `__ukl_syscall`, the same for the number in eax.
     Generic,
-    /// `__ukl_call_<number>_<preserved>`, for one system call: an ordinary function, but for the registers.
+    /// `__ukl_call_<number>_<preserved>`, for one system call. It returns like a function.
     Call {
         /// The system call.
         number: u32,
-        /// The argument registers that it preserves, a bit each for rdi, rsi, rdx, r10, r8 and r9.
+        /// The argument registers that it preserves: one bit each for rdi, rsi, rdx, r10, r8 and r9.
         preserved: u8,
     },
 }
@@ -32,7 +32,7 @@ impl Thunk {
         } else {
             Thunk::Generic
         };
-        // Only one way to write each.
+        // Each thunk has exactly one name.
         (thunk.to_string() == name).then_some(thunk)
     }
 }

@@ -1,4 +1,4 @@
-//! Archives come out as ordinary archives with an index.
+//! Every archive becomes an ordinary archive with an index.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn index(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn an_index_that_has_nothing_to_say_stays() {
+fn an_empty_index_stays() {
     let dir = scratch();
     let members = [object(dir.path(), "asks", "call g")];
     let path = archive(dir.path(), "rcs", &members);
@@ -52,7 +52,7 @@ fn an_index_that_has_nothing_to_say_stays() {
 }
 
 #[test]
-fn the_index_has_the_new_names() {
+fn the_index_holds_the_new_names() {
     let dir = scratch();
     let members = [
         object(dir.path(), "one", ".globl f\nf: call g\nret"),
@@ -148,7 +148,7 @@ fn an_empty_archive_stays_empty() {
 }
 
 #[test]
-fn members_that_are_no_objects_are_copied() {
+fn members_other_than_objects_are_copied() {
     let dir = scratch();
     let text = dir.path().join("lib.rmeta");
     std::fs::write(&text, b"rust metadata, of odd len").unwrap();

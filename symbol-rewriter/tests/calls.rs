@@ -32,14 +32,14 @@ fn function(body: &str) -> (Report, Vec<u8>) {
     named_function("f", body)
 }
 
-/// The registers that live on behind the only site of an object.
+/// The argument registers that are live after the only site of an object.
 fn only_mask(report: &Report) -> u8 {
     let masks: Vec<_> = report.preserved.iter().collect();
     assert!(matches!(masks[..], [(_, 1)]), "{report}");
     *masks[0].0
 }
 
-/// The registers that live on behind a site followed by this.
+/// The argument registers that are live after a site, given the code that follows it.
 fn live(behind: &str) -> u8 {
     only_mask(&function(&format!("mov $39,%eax\nsyscall\n{behind}")).0)
 }
@@ -76,11 +76,11 @@ fn the_call_takes_the_place_of_number_and_syscall() {
 }
 
 #[test]
-fn where_a_return_follows_the_stub_returns_for_it() {
+fn a_return_after_the_site_becomes_the_thunk_s() {
     let (report, data) = named_function("getppid", "mov $110,%eax\nsyscall\nret");
     assert_eq!(named(&data, ".text"), [0x2e, 0x2e, 0xe9, 0, 0, 0, 0, 0xc3]);
     assert_eq!(only_mask(&report), 0);
-    // Not where it takes arguments off the stack, nor where the number's load keeps the `syscall`.
+    // Not if the return pops arguments, nor if the `syscall` stays.
     let (_, data) = named_function("getppid", "mov $110,%eax\nsyscall\nret $8");
     assert_eq!(named(&data, ".text")[2], 0xe8);
     let (_, data) = named_function("fork", "mov $57,%eax\nsyscall\nret");
@@ -100,11 +100,11 @@ fn three_bytes_that_load_the_number_are_enough() {
 }
 
 #[test]
-fn a_number_that_differs_between_ways_is_not_known() {
+fn a_number_that_differs_between_paths_is_unknown() {
     let body = "mov $110,%r8d\ntest %edi,%edi\nje 1f\nmov $39,%r8d\n1: mov %r8d,%eax\nsyscall\n\
                 test %rax,%rax\nret";
     assert_eq!(skipped(body), SkipReason::UnknownNumber);
-    // What a call leaves in a register is not known either.
+    // The value that a call leaves in a register is unknown.
     let body = "mov $110,%r8d\ncall g\nmov %r8d,%eax\nsyscall\ntest %rax,%rax\nret";
     assert_eq!(skipped(body), SkipReason::UnknownNumber);
     let body = "mov $110,%r12d\ncall g\nmov %r12d,%eax\nsyscall\ntest %rax,%rax\nret";
@@ -112,7 +112,7 @@ fn a_number_that_differs_between_ways_is_not_known() {
 }
 
 #[test]
-fn a_long_load_is_filled_by_the_call() {
+fn a_call_fills_a_long_load_with_prefixes() {
     let (_, data) = named_function("getppid", "mov $110,%rax\nsyscall\nnop\nret");
     assert_eq!(
         named(&data, ".text"),
@@ -136,7 +136,7 @@ fn a_moved_site_has_no_syscall_either() {
 }
 
 #[test]
-fn a_zero_that_is_wanted_for_its_flags_stays() {
+fn a_xor_whose_flags_are_read_stays() {
     let (_, data) = function("xor %eax,%eax\nsete %sil\nsyscall\ncmp $-4096,%rax\nret");
     let code = disassembly(&data);
     assert!(code.contains("\txor "), "{code}");
@@ -160,7 +160,7 @@ fn other_functions_may_return_a_pair() {
 }
 
 #[test]
-fn what_is_read_lives_on() {
+fn a_register_that_is_read_is_preserved() {
     for (register, bit) in ARGUMENTS.into_iter().zip([RDI, RSI, RDX, R10, R8, R9]) {
         assert_eq!(live_in_wrapper(&format!("add %{register},%rax\nret")), bit);
         assert_eq!(
@@ -188,7 +188,7 @@ fn what_is_read_lives_on() {
 }
 
 #[test]
-fn only_a_write_of_the_whole_register_ends_its_life() {
+fn only_a_write_of_the_whole_register_kills_it() {
     assert_eq!(live_in_wrapper("mov $1,%edi\nadd %rdi,%rax\nret"), 0);
     assert_eq!(live_in_wrapper("mov $1,%di\nadd %rdi,%rax\nret"), RDI);
     assert_eq!(live_in_wrapper("mov $1,%dil\nadd %rdi,%rax\nret"), RDI);
@@ -209,7 +209,7 @@ fn branches_are_followed() {
 }
 
 #[test]
-fn operands_that_are_not_written_down_count() {
+fn implicit_operands_count() {
     let all = [
         ("div %rcx", RDX),
         ("mul %rcx\nadd %rdx,%rax", 0),
@@ -224,7 +224,7 @@ fn operands_that_are_not_written_down_count() {
         ("lea 1(%r8,%r9,2),%rax", R8 | R9),
         ("nopw (%r8,%r9,2)", 0),
         ("prefetcht0 (%r8)", R8),
-        // Where there is no bit set, these leave the register as it was; the last does not.
+        // If no bit is set, these leave the register unchanged. The last does not.
         ("bsf %rax,%rdi\nadd %rdi,%rax", RDI),
         ("bsr %rax,%rdi\nadd %rdi,%rax", RDI),
         ("tzcnt %rax,%rdi\nadd %rdi,%rax", 0),
@@ -251,7 +251,7 @@ fn string_instructions_read_their_registers() {
 }
 
 #[test]
-fn calls_take_all_arguments() {
+fn calls_read_all_argument_registers() {
     assert_eq!(live("call g\nret"), ALL);
     assert_eq!(
         live("mov $1,%edi\nxor %r10d,%r10d\ncall g\nret"),
@@ -264,11 +264,11 @@ fn calls_take_all_arguments() {
 }
 
 #[test]
-fn a_known_callee_takes_what_it_takes() {
+fn a_known_callee_reads_only_its_arguments() {
     assert_eq!(live("call __stack_chk_fail"), 0);
     assert_eq!(live("jmp __syscall_ret"), RDI);
     assert_eq!(live("call __errno_location\nret"), 0);
-    // Another one of that name may take anything.
+    // A function of that name in the same object may read any register.
     assert_eq!(
         live("call __stack_chk_fail\nret\n__stack_chk_fail: ret"),
         ALL
@@ -276,7 +276,7 @@ fn a_known_callee_takes_what_it_takes() {
 }
 
 #[test]
-fn unknown_ways_on_take_everything() {
+fn unknown_paths_read_all_argument_registers() {
     assert_eq!(live("test %eax,%eax\nint $0x80\nret"), ALL);
     assert_eq!(live("test %rax,%rax\nxbegin 1f\n1: ret"), ALL);
     assert_eq!(live("test %rax,%rax\nnop"), ALL);
@@ -284,7 +284,7 @@ fn unknown_ways_on_take_everything() {
 }
 
 #[test]
-fn callers_in_the_same_object_may_know_what_a_function_leaves() {
+fn callers_in_the_same_object_are_followed() {
     let program = |caller: &str| {
         let source = format!(
             ".text\n.type __f,@function\n__f: mov $39,%eax\nsyscall\nret\n.size __f,.-__f\n\
@@ -322,7 +322,7 @@ fn a_system_call_reads_its_own_arguments_and_preserves_the_rest() {
 }
 
 #[test]
-fn a_call_of_a_stub_reads_what_a_system_call_does() {
+fn a_call_of_a_thunk_reads_what_a_system_call_does() {
     let once = rewrite(&assemble(
         ".globl __f\n.type __f,@function\n__f: mov $110,%eax\nsyscall\nmov %rbx,%rax\nnop\nret",
     ));
@@ -332,7 +332,7 @@ fn a_call_of_a_stub_reads_what_a_system_call_does() {
 }
 
 #[test]
-fn nothing_lives_on_behind_the_end_of_a_process() {
+fn no_register_is_live_after_the_end_of_a_process() {
     for behind in ["add %rdi,%rax\nret", "nop"] {
         let body = format!("mov $231,%eax\nsyscall\n{behind}");
         assert_eq!(only_mask(&function(&body).0), 0);
@@ -387,7 +387,7 @@ fn a_function_that_changes_flags_keeps_the_syscall() {
 }
 
 #[test]
-fn a_site_whose_end_has_a_name_keeps_the_syscall() {
+fn a_symbol_after_the_site_keeps_the_syscall() {
     let body = "mov $39,%eax\nsyscall\nend: test %rax,%rax\nret";
     assert_eq!(skipped(body), SkipReason::AddressTaken);
     let body = "mov $39,%eax\nsyscall\n1: lea 1b(%rip),%rdx\nret";
@@ -450,13 +450,13 @@ fn the_table_of_a_switch_keeps_no_site_from_moving() {
 }
 
 #[test]
-fn filling_between_functions_uses_no_red_zone() {
+fn padding_between_functions_uses_no_red_zone() {
     let (report, _) = function("mov $39,%eax\nsyscall\nret\nint3\nint3");
     assert_eq!(report.in_place, 1);
 }
 
 #[test]
-fn a_rewritten_site_is_none_any_more() {
+fn a_rewritten_site_is_not_found_again() {
     let once = rewrite_to_calls(&assemble(
         ".globl f\nf: mov $39,%eax\nsyscall\nxor %eax,%eax\nsyscall\ntest %rax,%rax\nret",
     ));
@@ -467,7 +467,7 @@ fn a_rewritten_site_is_none_any_more() {
 }
 
 #[test]
-fn a_name_tells_the_stub() {
+fn a_thunk_is_parsed_from_its_name() {
     let call = Thunk::Call {
         number: 202,
         preserved: 0x2a,
@@ -492,7 +492,7 @@ fn nearly_all_sites_of_the_c_library_take_the_call_form() {
     let report = &libraries(Form::Call).libc;
     let calls: usize = report.preserved.values().sum();
     assert!(calls * 100 >= report.sites * 95, "{report}");
-    // And most of them preserve nothing.
+    // Most of them preserve no register.
     assert!(report.preserved[&0] * 100 >= report.sites * 60, "{report}");
     for number in [0, 1, 3, 8, 9, 39, 110] {
         let thunk = Thunk::Call {
@@ -503,5 +503,5 @@ fn nearly_all_sites_of_the_c_library_take_the_call_form() {
     }
     let text = report.to_string();
     assert!(text.contains("call form"), "{text}");
-    assert!(text.contains("no register lives on"), "{text}");
+    assert!(text.contains("00: no register"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! The command's manners.
+//! The command line: options, output, errors and exit status.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn success_is_silent() {
 }
 
 #[test]
-fn the_report_tells_the_forms_apart() {
+fn the_report_counts_each_form() {
     let dir = scratch();
     compile(
         dir.path(),
@@ -53,7 +53,7 @@ fn the_report_tells_the_forms_apart() {
         "call form        1",
         "     1  01: rdi",
         "skip form        1",
-        "     1  the call comes back twice, or to another program",
+        "     1  the call returns twice, or in another program",
     ] {
         assert!(
             report.lines().any(|found| found == line),
@@ -92,7 +92,7 @@ fn the_report_counts_sites() {
 }
 
 #[test]
-fn the_report_counts_traps() {
+fn the_report_counts_privileged_instructions() {
     let dir = scratch();
     compile(
         dir.path(),
@@ -104,7 +104,7 @@ fn the_report_counts_traps() {
     let output = command(&["--report", "f.o"], dir.path());
     let report = text(&output.stdout);
     for line in [
-        "hlt              2",
+        "privileged       2",
         "     1  a fault at any ring, in place",
         "     1  a fault at any ring, by trampoline",
     ] {
@@ -116,7 +116,7 @@ fn the_report_counts_traps() {
 }
 
 #[test]
-fn another_prefix_can_be_had() {
+fn another_prefix_can_be_given() {
     let dir = scratch();
     compile(dir.path(), "f", "s", &[], ".globl f\nf: ret");
     assert!(

@@ -1,4 +1,4 @@
-//! Objects of every shape keep all that has no reason to change.
+//! Objects of every shape, and that their unchanged parts stay identical.
 
 mod common;
 
@@ -44,7 +44,7 @@ fn local_symbols_keep_their_names() {
 }
 
 #[test]
-fn names_of_the_linker_are_kept() {
+fn names_of_the_linker_stay() {
     let names = [
         "_GLOBAL_OFFSET_TABLE_",
         "_DYNAMIC",
@@ -84,14 +84,14 @@ fn wrapped_symbols_link() {
         .into_iter()
         .map(|path| (path.clone(), rewrite_file(Form::Call, &path, &path)))
         .collect();
-    // An option that is not a file, as far as the command line goes.
+    // An option in the place of a file on the command line.
     objects.push(("--wrap=_ukl_f".into(), Default::default()));
     let program = link(dir.path(), "wrapped", (Form::Call, Thunks::Ring3), &objects);
     assert_eq!(stdout(&mut Command::new(program)), "11\n");
 }
 
 #[test]
-fn a_version_goes_with_its_name() {
+fn a_version_follows_its_name() {
     let output = rewrite(&assemble(".globl f\nf: nop\n.symver f,f@V1\n")).data;
     assert!(
         symbols(&output).iter().any(|(_, name)| name == "_ukl_f@V1"),
@@ -101,7 +101,7 @@ fn a_version_goes_with_its_name() {
 }
 
 #[test]
-fn a_section_without_relocations_gets_some() {
+fn a_section_without_relocations_gets_a_relocation_section() {
     let input = assemble(&format!(".globl f\nf: {SITE}"));
     assert!(reloc_counts(&input).is_empty());
     let output = rewrite(&input).data;
@@ -111,7 +111,7 @@ fn a_section_without_relocations_gets_some() {
 }
 
 #[test]
-fn a_comdat_group_takes_the_new_relocations_in() {
+fn a_comdat_group_includes_the_new_relocations() {
     let source = format!(
         ".section .text.f,\"axG\",@progbits,f,comdat\n.weak f\n.type f,@function\nf: {SITE}\n.size f,.-f"
     );
@@ -166,12 +166,7 @@ fn two_objects_with_the_same_comdat_function_link() {
             (path, report)
         })
         .collect();
-    let program = link(
-        dir.path(),
-        "program",
-        (Form::Call, Thunks::Behind),
-        &objects,
-    );
+    let program = link(dir.path(), "program", (Form::Call, Thunks::Ring0), &objects);
     assert_eq!(stdout(&mut Command::new(program)), "same\n");
 }
 
@@ -201,7 +196,7 @@ fn more_sections_than_sixteen_bits_count() {
 
 #[test]
 fn a_new_section_can_be_the_one_that_sixteen_bits_do_not_count() {
-    // The header's count changes its place at 65,280.
+    // From 65,280 sections on, section 0 holds the count.
     let fixed = sections(&assemble(&format!(".globl f\nf: {SITE}"))).len();
     let mut source = format!(".globl f\nf: {SITE}\n");
     for i in 0..0xff00 - fixed - 1 {
@@ -267,7 +262,7 @@ fn thread_local_storage_of_position_independent_code_links() {
 
 #[test]
 fn a_shared_table_of_names_serves_symbols_and_sections() {
-    // LLVM writes one string table for both; ld -r of binutils and gas write two. Make one by hand:
+    // LLVM writes one string table for both, binutils two. Make a shared one by hand:
     // the sections' names appended to the symbols'.
     let input = assemble(&format!(".globl f\nf: {SITE}"));
     let all = sections(&input);
@@ -304,8 +299,8 @@ fn a_shared_table_of_names_serves_symbols_and_sections() {
 }
 
 #[test]
-fn compact_relocations_are_read_and_become_ordinary_ones() {
-    // No assembler here writes them, so they are put in by hand.
+fn compact_relocations_become_ordinary_ones() {
+    // No assembler here writes them, so the test makes them by hand.
     let mut data = assemble(".globl f\nf: lea x(%rip),%rsi\nmov $39,%eax\nsyscall\ncall g\nret");
     let all = sections(&data);
     let index = all

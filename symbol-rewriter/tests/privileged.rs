@@ -1,4 +1,4 @@
-//! What becomes of each kind of `hlt`.
+//! What becomes of `hlt` and of other instructions that only ring 3 refuses.
 
 mod common;
 
@@ -13,35 +13,35 @@ const STORE: [u8; 9] = [0xa2, 0, 0, 0, 0, 0, 0, 0, 0x80];
 /// `udb`
 const UNDEFINED: u8 = 0xd6;
 
-/// An object with one function of this body, without anything behind it.
+/// An object with one function of this body, and nothing after it.
 fn object(body: &str) -> Vec<u8> {
     assemble(&format!(
         ".text\n.globl f\n.type f,@function\nf:\n.cfi_startproc\n{body}\n.cfi_endproc\n.size f,.-f\n"
     ))
 }
 
-/// Rewrites that.
+/// Rewrites such an object.
 fn function(body: &str) -> (Report, Vec<u8>) {
     let done = rewrite(&object(body));
     links(&done.data);
     (done.report, named(&done.data, ".text").to_vec())
 }
 
-/// In place, by trampoline, of one byte, left.
+/// How many are rewritten in place, by trampoline, to one byte, and left.
 fn counts(report: &Report) -> [usize; 4] {
-    let traps = &report.privileged;
+    let privileged = &report.privileged;
     let counts = [
-        traps.in_place,
-        traps.trampoline,
-        traps.one_byte,
-        traps.left.len(),
+        privileged.in_place,
+        privileged.trampoline,
+        privileged.one_byte,
+        privileged.left.len(),
     ];
-    assert_eq!(traps.found, counts.iter().sum::<usize>(), "{report}");
+    assert_eq!(privileged.found, counts.iter().sum::<usize>(), "{report}");
     counts
 }
 
 #[test]
-fn what_is_never_reached_makes_room_for_a_store() {
+fn unreachable_code_makes_room_for_a_store() {
     let (report, code) = function("test %edi,%edi\njnz 1f\nhlt\nmov $1,%eax\nmov $2,%ecx\n1: ret");
     assert_eq!(counts(&report), [1, 0, 0, 0]);
     assert_eq!(code[4..13], STORE);
@@ -49,7 +49,7 @@ fn what_is_never_reached_makes_room_for_a_store() {
 }
 
 #[test]
-fn a_section_that_ends_in_a_trap_grows() {
+fn a_section_that_ends_in_hlt_grows() {
     let (report, code) = function("hlt");
     assert_eq!(counts(&report), [1, 0, 0, 0]);
     assert_eq!(code, STORE);
@@ -59,10 +59,10 @@ fn a_section_that_ends_in_a_trap_grows() {
 }
 
 #[test]
-fn a_trap_behind_a_branch_moves_out_with_it() {
+fn a_hlt_after_a_branch_moves_out_with_it() {
     let (report, code) = function("mov $7,%eax\ntest %rdi,%rdi\njnz 1f\nhlt\n1: ret");
     assert_eq!(counts(&report), [0, 1, 0, 0]);
-    // mov; jmp to behind the end; filling; ret; trampoline: test; jnz back; store
+    // mov; jmp to the trampoline; padding; ret; trampoline: test; jnz back; store
     assert_eq!(code[5..12], [0xe9, 6, 0, 0, 0, 0xcc, 0xc3]);
     let back = (11i32 - 25).to_le_bytes();
     let trampoline = [&[0x48, 0x85, 0xff, 0x0f, 0x85][..], &back, &STORE].concat();
@@ -70,14 +70,14 @@ fn a_trap_behind_a_branch_moves_out_with_it() {
 }
 
 #[test]
-fn a_trap_moves_with_what_stands_in_front_and_not_with_more() {
+fn a_hlt_moves_with_as_few_instructions_as_possible() {
     let (_, code) = function("mov $7,%eax\nmov $8,%ecx\ntest %rdi,%rdi\njnz 1f\nhlt\n1: ret");
     assert_eq!(code[..10], [0xb8, 7, 0, 0, 0, 0xb9, 8, 0, 0, 0]);
 }
 
 #[test]
-fn a_trap_without_room_is_an_instruction_that_no_processor_knows() {
-    // Entered by a jump, with an entry behind it.
+fn a_hlt_without_room_becomes_an_undefined_instruction() {
+    // It is an entry, and the next instruction is one, too.
     let (report, code) =
         function("test %edi,%edi\njz 1f\nmov $1,%eax\n1: hlt\n2: dec %edi\njnz 2b\nret");
     assert_eq!(counts(&report), [0, 0, 1, 0]);
@@ -86,7 +86,7 @@ fn a_trap_without_room_is_an_instruction_that_no_processor_knows() {
 }
 
 #[test]
-fn code_that_a_table_leads_to_stays() {
+fn targets_of_a_jump_table_stay() {
     let source = "
         .text
         .globl f
@@ -107,7 +107,7 @@ fn code_that_a_table_leads_to_stays() {
 }
 
 #[test]
-fn nothing_around_a_trap_changes_where_jumps_go_anywhere() {
+fn nothing_around_a_hlt_changes_in_a_function_with_computed_jumps() {
     let (report, code) = function(
         "lea 1f(%rip),%rdx\nadd %rdi,%rdx\njmp *%rdx\n1: hlt\nmov $1,%eax\nmov $2,%ecx\nret",
     );
@@ -116,7 +116,7 @@ fn nothing_around_a_trap_changes_where_jumps_go_anywhere() {
 }
 
 #[test]
-fn nothing_around_a_trap_changes_where_there_are_landing_pads() {
+fn nothing_around_a_hlt_changes_in_a_function_with_landing_pads() {
     let source = "
         extern void may_throw(void);
         static void note(int *p) { asm volatile(\"\" : : \"r\"(p) : \"memory\"); }
@@ -139,7 +139,7 @@ fn nothing_around_a_trap_changes_where_there_are_landing_pads() {
 }
 
 #[test]
-fn a_section_that_the_linker_makes_part_of_a_function_does_not_grow() {
+fn a_section_that_falls_through_does_not_grow() {
     let source = ".section .init,\"ax\",@progbits\n.globl f\n.type f,@function\nf: hlt";
     let done = rewrite(&assemble(source));
     assert_eq!(counts(&done.report), [0, 0, 1, 0]);
@@ -147,7 +147,7 @@ fn a_section_that_the_linker_makes_part_of_a_function_does_not_grow() {
 }
 
 #[test]
-fn relocations_of_what_is_never_reached_go_with_it() {
+fn relocations_of_unreachable_code_are_dropped() {
     let input = object("call g\nhlt\nlea x(%rip),%rdi\ncall h\nret");
     let done = rewrite(&input);
     assert_eq!(counts(&done.report), [1, 0, 0, 0]);
@@ -162,8 +162,8 @@ fn relocations_of_what_is_never_reached_go_with_it() {
 }
 
 #[test]
-fn a_tls_sequence_behind_a_trap_stays_whole() {
-    // As compilers write it.
+fn a_tls_sequence_after_a_hlt_stays_whole() {
+    // The sequence that compilers emit.
     let sequence = ".byte 0x66\nlea x@tlsgd(%rip),%rdi\n.value 0x6666\nrex64\n\
                     call __tls_get_addr@PLT\nret";
     let done = rewrite(&object(&format!("call g\nhlt\n{sequence}")));
@@ -176,16 +176,16 @@ fn a_tls_sequence_behind_a_trap_stays_whole() {
 }
 
 #[test]
-fn a_system_call_behind_a_trap_is_a_site() {
+fn a_system_call_after_a_hlt_is_a_site() {
     let (report, code) = function("hlt\nmov $39,%eax\nsyscall\ntest %rax,%rax\nret");
     assert_eq!((report.in_place, report.left.len()), (1, 0));
-    // The site was asked first.
+    // Sites are rewritten first.
     assert_eq!(counts(&report), [0, 0, 1, 0]);
     assert_eq!(code[..8], [UNDEFINED, 0xe8, 0, 0, 0, 0, 0x0f, 0x05]);
 }
 
 #[test]
-fn a_site_does_not_take_a_trap_along() {
+fn a_site_does_not_move_a_hlt() {
     let (report, code) =
         function("xor %eax,%eax\nsyscall\nhlt\nmov $1,%ecx\n1: dec %edi\njnz 1b\nret");
     assert_eq!(counts(&report), [0, 1, 0, 0]);
@@ -193,7 +193,7 @@ fn a_site_does_not_take_a_trap_along() {
 }
 
 #[test]
-fn traps_in_a_row_are_one() {
+fn several_hlt_in_a_row_are_one_fault() {
     let (report, code) = function("test %edi,%edi\njnz 1f\nhlt\nhlt\nhlt\n1: ret");
     assert_eq!(counts(&report), [0, 3, 0, 0]);
     assert!(!code.contains(&0xf4), "{code:x?}");
@@ -201,7 +201,7 @@ fn traps_in_a_row_are_one() {
 }
 
 #[test]
-fn the_bytes_of_a_trap_within_an_instruction_are_none() {
+fn the_byte_of_a_hlt_within_an_instruction_does_not_count() {
     let input = object("mov $0xf4f4f4f4,%eax\nmov -12(%rbp),%ecx\nret");
     let done = rewrite(&input);
     assert_eq!(done.report.privileged.found, 0);
@@ -209,7 +209,7 @@ fn the_bytes_of_a_trap_within_an_instruction_are_none() {
 }
 
 #[test]
-fn what_is_not_certainly_code_is_left_and_named() {
+fn what_may_not_be_code_is_left_and_named() {
     let source = "
         .text
         .globl f
@@ -224,7 +224,7 @@ fn what_is_not_certainly_code_is_left_and_named() {
 }
 
 #[test]
-fn a_table_within_the_code_has_no_traps() {
+fn data_within_the_code_is_left() {
     let source = "
         .text
         .globl f
@@ -242,7 +242,7 @@ fn a_table_within_the_code_has_no_traps() {
 }
 
 #[test]
-fn trampolines_of_traps_have_frame_descriptions() {
+fn trampolines_of_hlt_have_frame_descriptions() {
     let input = object(
         "push %rbx\n.cfi_adjust_cfa_offset 8\n.cfi_offset %rbx,-16\ntest %rdi,%rdi\njnz 1f\nhlt\n\
          1: pop %rbx\n.cfi_adjust_cfa_offset -8\n.cfi_restore %rbx\nret",
@@ -257,7 +257,7 @@ fn trampolines_of_traps_have_frame_descriptions() {
 }
 
 #[test]
-fn traps_stay_where_sites_are_not_asked_for() {
+fn without_sites_hlt_stays() {
     let input = object("hlt\nret");
     let options = Options {
         rewrite_sites: false,
@@ -268,25 +268,138 @@ fn traps_stay_where_sites_are_not_asked_for() {
     assert_eq!(named(&done.data, ".text"), named(&input, ".text"));
 }
 
-/// The traps of a library, none of which is left.
+/// Instructions that are a general protection fault at ring 3, but not at ring 0.
+const PROTECTED: [&str; 26] = [
+    "hlt",
+    "int $0x80",
+    "int $0x81",
+    "int $4",
+    "int $8",
+    "int $14",
+    "clts",
+    "lmsw %ax",
+    "lgdt (%rdi)",
+    "lidt (%rdi)",
+    "lldt %ax",
+    "ltr %ax",
+    "invd",
+    "wbinvd",
+    "invlpg (%rdi)",
+    "invpcid (%rdi),%rax",
+    "rdmsr",
+    "wrmsr",
+    "xsetbv",
+    "swapgs",
+    "sysretq",
+    "sysexitq",
+    "mov %cr3,%rax",
+    "mov %rax,%cr0",
+    "mov %rax,%cr8",
+    "mov %dr7,%rax",
+];
+
+#[test]
+fn each_protected_instruction_becomes_a_store() {
+    for instruction in PROTECTED {
+        let (report, code) = function(&format!("{instruction}\nret"));
+        assert_eq!(counts(&report), [1, 0, 0, 0], "{instruction}");
+        assert_eq!(code, STORE, "{instruction}");
+    }
+}
+
+#[test]
+fn cli_and_sti_become_a_store_beside_another_privileged_instruction() {
+    for instruction in ["cli", "sti"] {
+        let rest = "1: dec %edi\njnz 1b\nhlt";
+        let (report, code) = function(&format!("{instruction}\nmov $1,%eax\nmov $2,%ecx\n{rest}"));
+        assert_eq!(counts(&report), [2, 0, 0, 0], "{instruction}");
+        assert_eq!(code[..9], STORE, "{instruction}");
+    }
+}
+
+#[test]
+fn an_instruction_that_is_undefined_at_ring_3_becomes_another_one() {
+    for instruction in ["monitor", "mwait"] {
+        let (report, code) = function(&format!("{instruction}\nret"));
+        assert_eq!(counts(&report), [1, 0, 0, 0], "{instruction}");
+        assert_eq!(code, [UNDEFINED, 0xcc, 0xcc, 0xc3], "{instruction}");
+    }
+}
+
+#[test]
+fn instructions_that_ring_3_may_execute_stay() {
+    for instruction in [
+        "int3",
+        "int $3",
+        "int1",
+        "in $0x60,%al",
+        "out %al,%dx",
+        "rdpmc",
+        "rdtsc",
+        "popfq",
+        "iretq",
+        "sgdt (%rdi)",
+        "smsw %eax",
+        "mov %eax,%ss",
+        "wrgsbase %rax",
+        "vmcall",
+        "sysenter",
+        "umwait %eax",
+    ] {
+        let input = object(&format!("{instruction}\nret"));
+        let done = rewrite(&input);
+        assert_eq!(done.report.privileged.found, 0, "{instruction}");
+        assert_eq!(
+            named(&done.data, ".text"),
+            named(&input, ".text"),
+            "{instruction}"
+        );
+    }
+}
+
+#[test]
+fn a_system_call_of_32_bits_after_a_branch_moves_out() {
+    let (report, code) = function("mov $7,%eax\ntest %rdi,%rdi\njnz 1f\nint $0x80\n1: ret");
+    assert_eq!(counts(&report), [0, 1, 0, 0]);
+    assert!(code.ends_with(&STORE));
+    assert!(!code.contains(&0xcd), "{code:x?}");
+}
+
+#[test]
+fn no_library_of_the_compiler_holds_another_privileged_instruction_than_hlt() {
+    for name in libs() {
+        let library = compiler_file(&name);
+        let dir = scratch();
+        let report = rewrite_file(Form::Call, &library, &dir.path().join("out.a"));
+        let code = stdout(
+            std::process::Command::new("objdump")
+                .arg("-d")
+                .arg(&library),
+        );
+        let hlt = code.matches("\thlt").count();
+        assert_eq!(report.privileged.found, hlt, "{name}");
+    }
+}
+
+/// Asserts that no `hlt` of a library is left.
 fn none_is_left_of(library: &Path, at_least: usize) {
     let dir = scratch();
     let output = dir.path().join("library.a");
     let report = rewrite_file(Form::Call, library, &output);
     let [in_place, trampoline, _, left] = counts(&report);
     assert!(report.privileged.found >= at_least && left == 0, "{report}");
-    // One byte is for what cannot be helped.
+    // One byte is the exception.
     assert!(in_place + trampoline > at_least / 2, "{report}");
     let code = stdout(std::process::Command::new("objdump").arg("-d").arg(output));
     assert!(!code.contains("\thlt"));
 }
 
 #[test]
-fn no_trap_of_the_c_library_is_left() {
+fn no_hlt_of_the_c_library_is_left() {
     none_is_left_of(&compiler_file("libc.a"), 3);
 }
 
 #[test]
-fn no_trap_of_musl_is_left() {
+fn no_hlt_of_musl_is_left() {
     none_is_left_of(Path::new("/usr/lib/x86_64-linux-musl/libc.a"), 80);
 }

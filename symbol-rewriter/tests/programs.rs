@@ -1,5 +1,5 @@
 //! Whole programs, linked from rewritten objects and the distribution's rewritten static libraries,
-//! behave as their ordinary selves, with thunks that destroy everything a thunk may.
+//! behave as the unchanged programs, with thunks that destroy everything a thunk may.
 
 mod common;
 
@@ -15,7 +15,7 @@ fn program(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Builds a program the ordinary way and rewritten, and expects the same of all of them.
+/// Builds a program unchanged and rewritten, and expects all builds to behave the same.
 fn behaves(file: &str, flags: &[&str]) {
     let dir = scratch();
     let source = std::fs::read_to_string(program(file)).unwrap();
@@ -87,8 +87,8 @@ fn signals_interrupt_and_restart() {
 }
 
 #[test]
-fn traps_kill_at_any_ring() {
-    behaves("traps.c", &["-O2"]);
+fn hlt_kills_at_any_ring() {
+    behaves("hlt.c", &["-O2"]);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn leaf_functions_keep_their_red_zone() {
     behaves("redzone.c", &["-O2", "-fPIC", "-ffunction-sections"]);
 }
 
-/// The same for a program with musl, whose signal handler looks at addresses around a site.
+/// The same with musl, whose signal handler compares addresses around a site.
 fn behaves_with_musl(file: &str) {
     const LIBRARY: &str = "/usr/lib/x86_64-linux-musl";
     let dir = scratch();
@@ -148,7 +148,7 @@ fn behaves_with_musl(file: &str) {
         thunks.extend(rewrite_file(Form::Call, &input, &output).thunks);
         rewritten.push(output);
     }
-    for kind in [Thunks::Ring3, Thunks::FlagsSet, Thunks::Behind] {
+    for kind in [Thunks::Ring3, Thunks::FlagsSet, Thunks::Ring0] {
         let source = thunks_source(kind, &thunks);
         let linked = dir.path().join(format!("{kind:?}"));
         run(Command::new("ld")

@@ -1,4 +1,4 @@
-//! What holds for every input.
+//! Properties of every input.
 
 mod common;
 
@@ -9,12 +9,12 @@ use common::*;
 use proptest::prelude::*;
 use symbol_rewriter::{Options, keeps_name, prefixed, unprefixed};
 
-/// How many kinds of pieces there are, and which of them are traps.
+/// How many kinds of instructions there are, and which of them are `hlt`.
 const KINDS: u8 = 18;
-const TRAP: u8 = 15;
-const PASSED_TRAP: u8 = 16;
+const HLT: u8 = 15;
+const HLT_AFTER_BRANCH: u8 = 16;
 
-/// A function of random instructions around sites and traps of random kinds.
+/// A function of random instructions around sites and `hlt` of random kinds.
 fn function(number: usize, pieces: &[u8]) -> String {
     let mut body = String::new();
     for (i, piece) in pieces.iter().enumerate() {
@@ -34,8 +34,8 @@ fn function(number: usize, pieces: &[u8]) -> String {
             12 => "nop".to_string(),
             13 => "mov $1,%edi".to_string(),
             14 => format!("jmp .L{number}_{i}"),
-            TRAP => "hlt".to_string(),
-            PASSED_TRAP => format!("jnz .L{number}_{i}\nhlt"),
+            HLT => "hlt".to_string(),
+            HLT_AFTER_BRANCH => format!("jnz .L{number}_{i}\nhlt"),
             _ => "add $1,%rbx".to_string(),
         };
         body.push_str(&format!("{line}\n.L{number}_{i}:\n"));
@@ -59,11 +59,11 @@ fn functions() -> impl Strategy<Value = Vec<Vec<u8>>> {
     proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 1..5)
 }
 
-/// The same without traps, which take the relocations of what is never reached with them.
-fn functions_without_traps() -> impl Strategy<Value = Vec<Vec<u8>>> {
+/// The same without `hlt`, which drops the relocations of unreachable code.
+fn functions_without_hlt() -> impl Strategy<Value = Vec<Vec<u8>>> {
     functions().prop_map(|mut functions| {
         for piece in functions.iter_mut().flatten() {
-            if matches!(*piece % KINDS, TRAP | PASSED_TRAP) {
+            if matches!(*piece % KINDS, HLT | HLT_AFTER_BRANCH) {
                 *piece = 0;
             }
         }
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn every_trap_is_accounted_for(functions in functions()) {
+    fn every_hlt_is_accounted_for(functions in functions()) {
         let input = assemble(&source(&functions));
         let done = rewrite_to_calls(&input);
         let traps = &done.report.privileged;
@@ -97,21 +97,21 @@ proptest! {
     }
 
     #[test]
-    fn each_rewritten_site_adds_one_relocation_and_loses_none(functions in functions_without_traps()) {
+    fn each_rewritten_site_adds_one_relocation_and_loses_none(functions in functions_without_hlt()) {
         let input = assemble(&source(&functions));
         let done = rewrite_to_calls(&input);
         let text = |data: &[u8]| {
             let index = sections(data).iter().position(|section| section.name == ".text").unwrap();
             reloc_counts(data).get(&index).copied().unwrap_or(0)
         };
-        // A number that nobody knows, out of a red zone, has one call as well.
+        // A site with an unknown number and a red zone has one call, too.
         let added = done.report.in_place + done.report.trampoline;
         prop_assert_eq!(text(&done.data), text(&input) + added);
         links(&done.data);
     }
 
     #[test]
-    fn sections_without_a_reason_to_change_are_the_same(functions in functions()) {
+    fn sections_without_a_change_are_identical(functions in functions()) {
         let input = assemble(&source(&functions));
         let output = rewrite(&input).data;
         let changing = [".text", ".rela.text", ".eh_frame", ".rela.eh_frame", ".symtab", ".strtab", ".shstrtab"];
@@ -132,12 +132,12 @@ proptest! {
         let with_calls = disassembly(&calls.data).matches("\tsyscall").count();
         let kept = calls.report.sites - calls.report.preserved.values().sum::<usize>();
         prop_assert!(with_calls >= kept && with_calls <= kept + calls.report.trampoline);
-        // One moved site may have two: with the stack pointer lowered, and without.
+        // A moved site may have two: one with a lowered stack pointer, and one without.
         prop_assert!(after >= done.report.sites && after <= done.report.sites + done.report.trampoline);
     }
 
     #[test]
-    fn a_prefix_comes_off_again(name in "(__wrap_|__real_|_ukl_|__start_)?[a-zA-Z_.$][a-zA-Z0-9_.$@]{0,40}") {
+    fn a_prefix_can_be_removed_again(name in "(__wrap_|__real_|_ukl_|__start_)?[a-zA-Z_.$][a-zA-Z0-9_.$@]{0,40}") {
         let options = Options::default();
         let name = name.as_bytes();
         let new = prefixed(name, &options);
@@ -155,7 +155,7 @@ proptest! {
     }
 }
 
-/// An object with a bit of everything.
+/// An object with something of every kind.
 fn specimen() -> &'static [u8] {
     static SPECIMEN: OnceLock<Vec<u8>> = OnceLock::new();
     SPECIMEN.get_or_init(|| {

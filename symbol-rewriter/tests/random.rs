@@ -1,8 +1,8 @@
 //! Random functions compute the same after rewriting.
 //!
-//! Each function is a random walk over registers, flags, the red zone and the stack, with system
-//! calls of every shape in between, and returns a digest of all of it. A program with many of them
-//! runs as it is and rewritten, with thunks that destroy all that a thunk may.
+//! Each function changes registers, flags, the red zone and the stack at random, makes system calls of
+//! every shape in between, and returns a digest of all of it. A program with many such functions has to
+//! print the same unchanged and rewritten, with thunks that destroy everything a thunk may.
 //!
 //! RANDOM_SEEDS=n tries n programs rather than a few; RANDOM_KEEP=file keeps the last one's source.
 
@@ -12,7 +12,7 @@ use std::process::Command;
 
 use common::*;
 
-/// A small generator of random numbers, so that a failure can be had again from its seed.
+/// A small generator of random numbers, so that a seed reproduces a failure.
 struct Random(u64);
 
 impl Random {
@@ -29,7 +29,7 @@ impl Random {
     }
 }
 
-/// Registers that a function may use as it likes. What a system call destroys is not among them.
+/// Registers that a function may use freely. A system call preserves all of them.
 const FREE: [&str; 8] = ["rdx", "rsi", "rdi", "r8", "r9", "r10", "rbx", "r12"];
 const CONDITIONS: [&str; 16] = [
     "o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g",
@@ -59,10 +59,10 @@ struct Function<'r> {
     labels: usize,
     open: Vec<String>,
     id: usize,
-    /// How far the stack pointer is below where the frame has it.
+    /// How far the stack pointer is below the frame.
     depth: u64,
     leaf: bool,
-    /// Whether the frame is found by rbp rather than by rsp.
+    /// Whether rbp is the frame pointer.
     framed: bool,
 }
 
@@ -72,7 +72,7 @@ impl Function<'_> {
         self.text.push('\n');
     }
 
-    /// Tells the unwinder that the stack pointer has moved, if it goes by that.
+    /// Tells the unwinder that the stack pointer has moved, if there is no frame pointer.
     fn lowered(&mut self, by: i64) {
         if !self.framed {
             self.line(format!(".cfi_adjust_cfa_offset {by}"));
@@ -88,7 +88,7 @@ impl Function<'_> {
         format!(".L{}_{}", self.id, self.labels)
     }
 
-    /// Arguments that make a call harmless whatever is in the registers: all of these calls take none.
+    /// System calls that take no arguments, so that the registers may hold anything.
     fn site(&mut self) {
         let number = self
             .random
@@ -130,7 +130,7 @@ impl Function<'_> {
                 self.line("syscall");
             }
             9 if !self.leaf => {
-                // A caller may know what a function leaves alone.
+                // A caller may rely on registers that the function happens not to change.
                 let helper = self.random.next(HELPERS.len() as u64);
                 self.line(format!("call helper{helper}\nxor %eax,%eax"));
             }
@@ -148,7 +148,7 @@ impl Function<'_> {
                 ));
             }
         }
-        // Process numbers differ between runs: only that the result is plausible goes on.
+        // Process IDs differ between runs. Only whether the result is plausible goes into the digest.
         let a = self.register();
         match self.random.next(4) {
             0 => self.line(format!(
@@ -213,8 +213,7 @@ impl Function<'_> {
                 ));
             }
             20 => {
-                // A trap that is passed by, as those of a heap's checks are, and one behind it that is
-                // not even looked at.
+                // A `hlt` that a branch skips, as in the checks of a heap, and an unreachable one.
                 let (over, on) = (self.label(), self.label());
                 self.line(format!(
                     "cmp %{a},%{a}\nje {over}\nhlt\n{over}: jmp {on}\nhlt\njmp {over}\n{on}:"
@@ -233,7 +232,7 @@ impl Function<'_> {
             self.line("push %rbp\n.cfi_adjust_cfa_offset 8\n.cfi_offset %rbp,-16\nmov %rsp,%rbp\n.cfi_def_cfa_register %rbp");
         }
         self.line("mov %rbx,save(%rip)\nmov %r12,save+8(%rip)");
-        // The flags are what the caller left.
+        // The flags are the caller's.
         self.line("xor %eax,%eax");
         // A red zone with known contents.
         if self.leaf {
@@ -261,7 +260,7 @@ impl Function<'_> {
             }
         }
         self.line("mov save(%rip),%rbx\nmov save+8(%rip),%r12");
-        // The second half of the result is there before a site.
+        // The second half of the result is computed before a site.
         match self.random.next(3) {
             0 => self.line("mov %rax,%rdx\nmov $110,%eax\nsyscall\nmov $7,%eax"),
             1 => self.line("mov %rax,%rdx\nxor %eax,%eax\nmov $-1,%rdi\nsyscall"),
@@ -463,7 +462,7 @@ fn every_instruction_of_moved_code_can_be_unwound() {
                 (output, report)
             })
             .collect();
-        // The other thunks overwrite the flags, and the stepping with them.
+        // The other thunks overwrite the flags, and with them the trap flag.
         let linked = link(dir.path(), "random", (form, Thunks::Ring3), &objects);
         assert_eq!(
             stdout(&mut Command::new(&linked)),

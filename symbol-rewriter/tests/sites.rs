@@ -52,7 +52,7 @@ fn the_syscall_stays_where_it_was() {
 }
 
 #[test]
-fn instructions_behind_the_number_move_up() {
+fn instructions_after_the_load_move_up() {
     let (report, code) = function("mov $39,%eax\nmov %rdi,%rsi\nlea x(%rip),%rdx\nsyscall\nret");
     assert_eq!(counts(&report), (1, 0, 0));
     let lines: Vec<&str> = code.lines().filter(|line| line.contains(":\t")).collect();
@@ -76,14 +76,14 @@ fn a_distance_within_the_section_is_kept_when_an_instruction_moves_up() {
 }
 
 #[test]
-fn a_number_loaded_by_a_long_instruction_is_replaced_and_filled() {
+fn a_long_load_is_replaced_and_padded() {
     let (report, code) = function("mov $39,%rax\nsyscall\nret");
     assert_eq!(counts(&report), (1, 0, 0));
     assert!(code.contains("nop"), "{code}");
 }
 
 #[test]
-fn a_short_load_of_zero_goes_into_a_trampoline() {
+fn a_site_with_a_short_load_moves_into_a_trampoline() {
     let (report, code) =
         function("xor %eax,%eax\nsyscall\ntest %rax,%rax\njs 1f\nret\n1: neg %rax\nret");
     assert_eq!(counts(&report), (0, 1, 0));
@@ -95,7 +95,7 @@ fn a_short_load_of_zero_goes_into_a_trampoline() {
 }
 
 #[test]
-fn an_unknown_number_goes_through_the_generic_stub() {
+fn an_unknown_number_calls_the_generic_thunk() {
     let (report, _) = function("mov %edi,%eax\nsyscall\ntest %rax,%rax\nret");
     assert_eq!(counts(&report), (0, 1, 0));
     assert_eq!(
@@ -119,7 +119,7 @@ fn a_site_with_a_branch_into_every_neighbour_is_left() {
 }
 
 #[test]
-fn the_red_zone_is_passed_over() {
+fn the_red_zone_is_spared() {
     let (report, code) =
         function("mov %rdi,-8(%rsp)\nmov $39,%eax\nsyscall\nadd -8(%rsp),%rax\nret");
     assert_eq!(counts(&report), (0, 1, 0));
@@ -138,7 +138,7 @@ fn a_red_zone_below_a_frame_pointer_is_seen() {
 }
 
 #[test]
-fn a_frame_that_has_been_made_is_no_red_zone() {
+fn an_allocated_frame_is_no_red_zone() {
     let (report, _) = function(
         "push %rbp\nmov %rsp,%rbp\nsub $32,%rsp\nmov %edi,-20(%rbp)\nmov $39,%eax\nsyscall\n\
          add -20(%rbp),%eax\nleave\nret",
@@ -179,14 +179,14 @@ fn a_red_zone_used_in_the_cold_part_of_a_function_is_seen() {
 }
 
 #[test]
-fn flags_in_use_behind_the_site_keep_the_syscall() {
+fn flags_read_after_the_site_keep_the_syscall() {
     let (report, _) =
         function("cmp %rsi,%rdi\nmov $39,%eax\nsyscall\njl 1f\nret\n1: neg %rax\nret");
     assert_eq!(reason(&report), Reason::FlagsLive);
 }
 
 #[test]
-fn flags_in_use_behind_a_branch_keep_the_syscall() {
+fn flags_read_after_a_branch_keep_the_syscall() {
     let (report, _) =
         function("cmp %rsi,%rdi\nmov $39,%eax\nsyscall\njmp 1f\nnop\n1: setl %al\nret");
     assert_eq!(reason(&report), Reason::FlagsLive);
@@ -214,13 +214,13 @@ fn signal_return_stays() {
 }
 
 #[test]
-fn a_clone_out_of_a_red_zone_stays() {
+fn a_clone_in_a_function_with_a_red_zone_stays() {
     let (report, _) = function("mov %rdi,-8(%rsp)\nmov $56,%eax\nsyscall\ntest %rax,%rax\nret");
     assert_eq!(reason(&report), Reason::RedZone);
 }
 
 #[test]
-fn an_unknown_number_out_of_a_red_zone_is_checked_for_clone() {
+fn an_unknown_number_with_a_red_zone_is_checked_for_clone() {
     let (report, code) =
         function("mov %rdi,-8(%rsp)\nmov %edi,%eax\nsyscall\nadd -8(%rsp),%rax\nret");
     assert_eq!(counts(&report), (0, 1, 0));
@@ -230,7 +230,7 @@ fn an_unknown_number_out_of_a_red_zone_is_checked_for_clone() {
 }
 
 #[test]
-fn a_call_behind_the_unmapping_of_the_stack_stays() {
+fn a_site_after_the_unmapping_of_the_stack_stays() {
     let (report, _) = function("mov $11,%eax\nsyscall\nxor %edi,%edi\nmov $60,%eax\nsyscall\nhlt");
     assert_eq!(counts(&report), (1, 0, 1));
     assert_eq!(report.left[0].reason, Reason::StackGone);
@@ -243,7 +243,7 @@ fn the_bytes_of_a_syscall_within_an_instruction_are_no_site() {
 }
 
 #[test]
-fn a_table_within_the_code_is_no_site() {
+fn data_within_the_code_is_no_site() {
     let source = "
         .text
         .globl f
@@ -273,7 +273,7 @@ fn code_that_does_not_decode_is_left() {
 }
 
 #[test]
-fn a_moved_branch_goes_where_it_went() {
+fn a_moved_branch_keeps_its_target() {
     let body = "mov %edi,%eax\nsyscall\n js 1f\nadd $1,%rax\n1: ret";
     let (report, _) = function(body);
     assert_eq!(reason(&report), Reason::FlagsLive);
@@ -289,8 +289,8 @@ fn a_moved_branch_goes_where_it_went() {
 }
 
 #[test]
-fn an_address_out_of_the_got_is_where_the_function_begins() {
-    // Four bytes in front of it, where the relocation's addend points, is what has to move here.
+fn an_address_loaded_from_the_got_is_an_entry() {
+    // The relocation's addend points four bytes before it, to an instruction that has to move here.
     let source = "
         .text
         .type f,@function
@@ -337,7 +337,7 @@ fn a_function_that_jumps_to_computed_addresses_does_not_move() {
 }
 
 #[test]
-fn code_that_goes_on_into_the_next_section_does_not_grow() {
+fn a_section_that_falls_through_does_not_grow() {
     let source = "
         .section .init,\"ax\",@progbits
         xor %eax,%eax
@@ -416,7 +416,7 @@ fn a_trampoline_of_a_function_without_description_is_counted() {
 }
 
 #[test]
-fn nothing_happens_to_sites_that_are_not_asked_for() {
+fn without_sites_nothing_is_rewritten() {
     let input = assemble("f: mov $39,%eax\nsyscall\nret");
     let options = Options {
         rewrite_sites: false,
@@ -436,7 +436,7 @@ fn nearly_all_sites_of_the_c_library_are_rewritten() {
 }
 
 #[test]
-fn a_rewritten_site_is_none_any_more() {
+fn a_rewritten_site_is_not_found_again() {
     let once = rewrite(&assemble(
         ".globl f\nf: mov $39,%eax\nsyscall\nxor %eax,%eax\nsyscall\ntest %rax,%rax\nret",
     ));
@@ -447,7 +447,7 @@ fn a_rewritten_site_is_none_any_more() {
 }
 
 #[test]
-fn the_last_function_reaches_over_its_trampolines() {
+fn the_last_function_covers_its_trampolines() {
     let function = |name: &str, body: &str| {
         format!(".globl {name}\n.type {name},@function\n{name}: {body}\n.size {name},.-{name}\n")
     };
@@ -469,7 +469,7 @@ fn the_last_function_reaches_over_its_trampolines() {
             })
             .collect()
     };
-    // What is left between a function's end and the section's.
+    // The rest between the end of the function and that of the section.
     let own = sizes(&(function("a", "ret") + &function("b", moves)));
     assert_eq!(own[1], ("_ukl_b".to_string(), 0));
     let foreign = sizes(&(function("a", moves) + &function("b", "ret")));

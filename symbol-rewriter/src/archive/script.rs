@@ -1,7 +1,7 @@
-//! Linker scripts that stand for libraries, as the distribution's `libm.a` does.
+//! Linker scripts in the place of libraries, such as the distribution's `libm.a`.
 //!
-//! Such a file is a text that names archives. What comes out is one archive with all their members,
-//! so that it can be put in the place of the script.
+//! Such a file is a text that names archives. The output is one archive with all their members, which
+//! can take the place of the script.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,7 +13,7 @@ use crate::output::RewrittenChunks;
 use crate::report::Report;
 use crate::{archive, file};
 
-/// The largest text that is taken for a script.
+/// The size of the largest file that is taken for a script.
 const LARGEST: usize = 64 * 1024;
 
 /// The files that a script names, if `data` is one.
@@ -49,7 +49,7 @@ pub(crate) fn files(data: &[u8]) -> Option<Vec<String>> {
     (!files.is_empty()).then_some(files)
 }
 
-/// Splits a script into words and brackets. `None` if a comment or a quotation does not end.
+/// Splits a script into words and brackets. `None` if a comment or a quotation is not closed.
 fn words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut rest = text;
@@ -76,7 +76,7 @@ fn words(text: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Rewrites what a script names into one archive.
+/// Rewrites the files that a script names into one archive.
 pub(crate) fn rewrite(
     name: &str,
     dir: Option<&Path>,
@@ -120,7 +120,7 @@ pub(crate) fn rewrite(
     })
 }
 
-/// Where a file of a script is: beside the script, unless it says more.
+/// The path of a file that a script names, relative to the script.
 fn find(dir: Option<&Path>, file: &str) -> PathBuf {
     let file = match file.strip_prefix("-l") {
         Some(library) => format!("lib{library}.a"),
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_of_the_maths_library_names_its_archives() {
+    fn the_script_of_libm_names_its_archives() {
         let text = "/* GNU ld script\n*/\nOUTPUT_FORMAT(elf64-x86-64)\n\
             GROUP ( /usr/lib/libm-2.36.a /usr/lib/libmvec.a )\n";
         assert_eq!(
@@ -147,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_loaded_as_needed_is_named_too() {
+    fn files_within_as_needed_count() {
         let text = b"GROUP ( a.a AS_NEEDED ( \"b c.a\" ) ) INPUT(-ld)";
         assert_eq!(files(text).unwrap(), ["a.a", "b c.a", "-ld"]);
     }
 
     #[test]
-    fn a_text_is_no_script() {
+    fn another_text_is_no_script() {
         for text in [
             &b"hello"[..],
             b"",

@@ -16,9 +16,51 @@ pub(crate) enum Fault {
     Undefined,
 }
 
-/// The fault at ring 3 of an instruction that is none at ring 0.
+/// The fault at ring 3 of an instruction that does something else at ring 0, by the Intel SDM,
+/// volume 2.
+///
+/// Left out are instructions that Linux allows a process at ring 3: `in` and `out` (`ioperm`, `iopl`),
+/// `rdpmc` (perf), and those that read descriptor tables (`sgdt`). So are those that do something else
+/// at ring 3 without a fault (`popf`, `iret`), and those of virtualisation, which are undefined at any
+/// ring unless the kernel is a hypervisor.
 pub(crate) fn fault_at_ring3(instruction: &Instruction) -> Option<Fault> {
-    (instruction.mnemonic() == Mnemonic::Hlt).then_some(Fault::Protection)
+    use Mnemonic::*;
+    let is_special = |register: Register| register.is_cr() || register.is_dr();
+    match instruction.mnemonic() {
+        Hlt | Cli | Sti | Clts | Lmsw | Lgdt | Lidt | Lldt | Ltr | Invd | Wbinvd | Wbnoinvd
+        | Invlpg | Invpcid | Rdmsr | Wrmsr | Wrmsrns | Xsetbv | Swapgs | Sysret | Sysretq
+        | Sysexit | Sysexitq => Some(Fault::Protection),
+        // The gate of a breakpoint is open to ring 3. That of an overflow is, too, but its signal is
+        // the same as that of a closed one. Linux has no other open gate without 32-bit system calls.
+        Int => (instruction.immediate8() != 3).then_some(Fault::Protection),
+        Mov if is_special(instruction.op0_register()) || is_special(instruction.op1_register()) => {
+            Some(Fault::Protection)
+        }
+        Monitor | Mwait => Some(Fault::Undefined),
+        _ => None,
+    }
+}
+
+/// The last byte at which a `syscall` or a privileged instruction may begin, judged by its opcode.
+///
+/// `cli` and `sti` are not looked for. Their single bytes also occur in the most common instructions
+/// (`mov %rdi,%rdx` is `48 89 fa`), so a search would have nearly all code of a program decoded.
+pub(crate) fn last_candidate(bytes: &[u8]) -> Option<usize> {
+    const HLT: u8 = 0xf4;
+    const INT: u8 = 0xcd;
+    const TWO_BYTES: u8 = 0x0f;
+    memchr::memrchr3_iter(HLT, INT, TWO_BYTES, bytes).find(|&at| {
+        bytes[at] != TWO_BYTES
+            || match bytes.get(at + 1) {
+                // `lldt` and `ltr`, `lgdt` to `swapgs`, `syscall`, `clts`, `sysret`, `invd`, `wbinvd`
+                Some(0x00 | 0x01 | 0x05..=0x09) => true,
+                // `mov` of control and debug registers, `wrmsr`, `rdmsr`, `sysexit`
+                Some(0x20..=0x23 | 0x30 | 0x32 | 0x35) => true,
+                // `invpcid`
+                Some(0x38) => bytes.get(at + 2) == Some(&0x82),
+                _ => false,
+            }
+    })
 }
 
 /// Whether an instruction calls a function.

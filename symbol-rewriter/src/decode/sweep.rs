@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use crate::decode::code::{Code, CodeSection};
-use crate::decode::instructions::{fault_at_ring3, is_site};
+use crate::decode::instructions::{fault_at_ring3, is_site, last_candidate};
 use crate::error::Result;
 use crate::read::elf::{
     Object, STT_FILE, STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_SECTION, STT_TLS,
@@ -19,15 +19,12 @@ use crate::read::frames::{Cfa, Frames};
 
 /// Whether any code of the object holds an instruction that is rewritten.
 ///
-/// Most objects hold none. A search for the bytes of such instructions finds that out for many of
+/// Most objects hold none. A search for the opcodes of such instructions finds that out for many of
 /// them, and limits decoding to few stretches of the others.
 pub(crate) fn has_sites(object: &Object<'_>) -> Result<bool> {
-    let may_have = |bytes: &[u8]| {
-        memchr::memchr(0xf4, bytes).is_some()
-            || memchr::memmem::find(bytes, &[0x0f, 0x05]).is_some()
+    let is_candidate = |index: usize| {
+        object.sections[index].is_code() && last_candidate(object.content(index)).is_some()
     };
-    let is_candidate =
-        |index: usize| object.sections[index].is_code() && may_have(object.content(index));
     let candidates: Vec<usize> = (0..object.sections.len())
         .filter(|&index| is_candidate(index))
         .collect();
@@ -40,9 +37,12 @@ pub(crate) fn has_sites(object: &Object<'_>) -> Result<bool> {
     let starts = starts(&mut code, object, &Frames::default())?;
     for (section, starts) in code.sections.iter().zip(&starts) {
         let bytes = object.content(section.index);
-        let is_wanted = |start, end| may_have(&bytes[start as usize..end as usize]);
+        let last = |start: u64, end: u64| {
+            let last = last_candidate(&bytes[start as usize..end as usize]);
+            last.map(|last| start + last as u64)
+        };
         let mut found = false;
-        sweep(bytes, starts, is_wanted, |instruction| {
+        sweep(bytes, starts, last, |instruction| {
             found = is_site(instruction) || fault_at_ring3(instruction).is_some();
             match found {
                 true => ControlFlow::Break(()),
@@ -67,12 +67,12 @@ pub(super) struct Start {
     pub data: bool,
 }
 
-/// Decodes the stretches between starts for which `is_wanted` holds, until `each` breaks. Returns
-/// the stretches that did not decode.
+/// Decodes the stretches between starts until `each` breaks. `last` is the last address of a stretch
+/// that is of interest, if any is. Returns the stretches that did not decode.
 fn sweep(
     bytes: &[u8],
     starts: &BTreeMap<u64, Start>,
-    is_wanted: impl Fn(u64, u64) -> bool,
+    last: impl Fn(u64, u64) -> Option<u64>,
     mut each: impl FnMut(&Instruction) -> ControlFlow<()>,
 ) -> Vec<(u64, u64)> {
     let mut bad = Vec::new();
@@ -80,11 +80,14 @@ fn sweep(
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut instruction = Instruction::default();
     for ((&start, kind), end) in starts.iter().zip(ends) {
-        if kind.data || !is_wanted(start, end) || decoder.set_position(start as usize).is_err() {
+        let Some(last) = last(start, end).filter(|_| !kind.data) else {
+            continue;
+        };
+        if decoder.set_position(start as usize).is_err() {
             continue;
         }
         decoder.set_ip(start);
-        while decoder.ip() < end {
+        while decoder.ip() <= last {
             decoder.decode_out(&mut instruction);
             if instruction.is_invalid() || instruction.next_ip() > end {
                 bad.push((start, end));
@@ -183,7 +186,7 @@ pub(super) fn decode_section(
     section.bad = sweep(
         object.content(section.index),
         starts,
-        |_, _| true,
+        |_, end| end.checked_sub(1),
         |instruction| {
             code.nodes.push(*instruction);
             ControlFlow::Continue(())

@@ -1,7 +1,8 @@
-//! Reading: an x86-64 relocatable object, as the later phases want to see it.
+//! An x86-64 relocatable object, as the later phases need it.
 //!
-//! Parsing is the `object` crate's; this gives the pieces plain types, since what the later phases
-//! do with a header is to change a field and write it back.
+//! The `object` crate parses. This module converts the result to plain types, because later phases
+//! change fields of headers and write them back. The numbers are those of the gABI and of the psABI's
+//! AMD64 supplement.
 
 use object::elf::{FileHeader64, Rela64, Sym64};
 use object::read::elf::{CrelIterator, FileHeader as _, SectionHeader as _};
@@ -64,7 +65,7 @@ pub(crate) struct Section<'d> {
 }
 
 impl Section<'_> {
-    /// The header as it stands in a file.
+    /// The header in the format of a file.
     pub fn to_bytes(self) -> [u8; SECTION_SIZE] {
         let mut bytes = [0; SECTION_SIZE];
         bytes[0..4].copy_from_slice(&self.name_offset.to_le_bytes());
@@ -93,7 +94,7 @@ pub(crate) struct Symbol {
     pub name: u32,
     pub bind: u8,
     pub kind: u8,
-    /// The section it is defined in; `None` for undefined, absolute and common ones.
+    /// The section that defines it. `None` for undefined, absolute and common symbols.
     pub section: Option<usize>,
     pub undefined: bool,
     pub value: u64,
@@ -110,7 +111,7 @@ pub(crate) struct Reloc {
 }
 
 impl Reloc {
-    /// The relocation as it stands in a file.
+    /// The relocation in the format of a file.
     pub fn to_bytes(self) -> [u8; RELA_SIZE] {
         let mut bytes = [0; RELA_SIZE];
         bytes[0..8].copy_from_slice(&self.offset.to_le_bytes());
@@ -134,7 +135,7 @@ pub(crate) struct Object<'d> {
     symbols: RawSymbols<'d>,
 }
 
-/// What a file is, as far as this crate cares.
+/// The kinds of files that this crate tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Archive,
@@ -143,7 +144,7 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// Tells what `data` holds by its first bytes.
+/// The kind of a file, by its first bytes.
 pub(crate) fn kind(data: &[u8]) -> Kind {
     if data.starts_with(b"!<arch>\n") || data.starts_with(b"!<thin>\n") {
         Kind::Archive
@@ -224,7 +225,7 @@ impl<'d> Object<'d> {
         })
     }
 
-    /// The bytes of a section; none for `.bss` and its like.
+    /// The bytes of a section. Sections such as `.bss` have none.
     pub fn content(&self, index: usize) -> &'d [u8] {
         let section = &self.sections[index];
         if matches!(section.kind, SHT_NULL | SHT_NOBITS) {
@@ -233,7 +234,7 @@ impl<'d> Object<'d> {
         &self.data[section.offset as usize..(section.offset + section.size) as usize]
     }
 
-    /// The symbol table's section, unless the object has none.
+    /// The section of the symbol table, if the object has one.
     pub fn symbol_section(&self) -> Option<usize> {
         Some(self.symbols.section().0).filter(|&index| index != 0)
     }
@@ -243,12 +244,12 @@ impl<'d> Object<'d> {
         self.symbols.string_section().0
     }
 
-    /// The table with the symbols' section indices beyond 65,279, if there is one.
+    /// The table of section indices beyond 65,279 (`SHT_SYMTAB_SHNDX`), if there is one.
     pub fn shndx_section(&self) -> Option<usize> {
         Some(self.symbols.shndx_section().0).filter(|&index| index != 0)
     }
 
-    /// How many symbols there are, the null one included.
+    /// The number of symbols, including the null symbol.
     pub fn symbol_count(&self) -> usize {
         self.symbols.len()
     }
@@ -302,7 +303,7 @@ impl<'d> Object<'d> {
             .map_err(|()| malformed("a symbol's name is outside of the string table"))
     }
 
-    /// The relocation sections that apply to each section, found in one go.
+    /// The relocation sections, each with the section that it applies to: `(target, relocations)`.
     pub fn reloc_sections(&self) -> Vec<(usize, usize)> {
         self.sections
             .iter()
@@ -313,8 +314,8 @@ impl<'d> Object<'d> {
             .collect()
     }
 
-    /// The relocations that apply to section `target`; `None` if they cannot be changed, because
-    /// they carry no addends or lie in more than one section.
+    /// The relocations that apply to section `target`. `None` if they cannot be changed, because they
+    /// have no addends or are in more than one section.
     pub fn relocs_for(&self, target: usize) -> Result<Option<Vec<Reloc>>> {
         let mut of = self
             .reloc_sections()
@@ -327,8 +328,8 @@ impl<'d> Object<'d> {
         }
     }
 
-    /// The relocations in section `index`. `None` if they carry no addends of their own, which no
-    /// compiler makes for this machine.
+    /// The relocations in section `index`. `None` if they have no addends. Compilers for x86-64 emit
+    /// addends always.
     pub fn relocs(&self, index: usize) -> Result<Option<Vec<Reloc>>> {
         let section = &self.sections[index];
         let relocs: Vec<Reloc> = match section.kind {

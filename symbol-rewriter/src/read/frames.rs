@@ -1,7 +1,7 @@
 //! Frames: the call frame information of an object, by the code it describes.
 //!
-//! `gimli` parses the entries; what an unlinked `.eh_frame` leaves to its relocations, the address
-//! that an entry is for, is looked up in those.
+//! `gimli` parses the entries of `.eh_frame`. In an object, the address that an entry describes is
+//! given by a relocation.
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindContext, UnwindSection as _};
 
@@ -11,7 +11,7 @@ use crate::read::elf::{Object, Reloc, SHT_PROGBITS, SHT_X86_64_UNWIND};
 /// One frame description entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
-    /// The `.eh_frame` section it stands in.
+    /// The `.eh_frame` section that holds it.
     pub section: usize,
     /// Its offset there.
     pub offset: usize,
@@ -25,16 +25,16 @@ pub(crate) struct Frame {
     pub len: u64,
     /// The relocation of the field that holds `start`.
     pub reloc: Reloc,
-    /// Whether a language's tables go with it: landing pads, most of all.
+    /// Whether it refers to a language-specific data area, which lists landing pads.
     pub has_tables: bool,
 }
 
-/// Where the canonical frame address is, as far as moved code cares.
+/// How the canonical frame address is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cfa {
-    /// This far above the stack pointer.
+    /// The stack pointer plus an offset.
     StackPointer(i64),
-    /// This far above another register.
+    /// Another register plus an offset.
     Other(u16, i64),
     /// An expression.
     Expression,
@@ -62,8 +62,8 @@ fn eh_frame(data: &[u8]) -> EhFrame<gimli::EndianSlice<'_, LittleEndian>> {
 }
 
 impl Frames {
-    /// Reads them. What cannot be made sense of is left out: the sites it describes then keep
-    /// their place.
+    /// Reads the entries. The second result tells whether all of them could be read. Sites do not move
+    /// if entries are missing.
     pub fn read(object: &Object<'_>) -> Result<(Frames, bool)> {
         let mut frames = Vec::new();
         let mut complete = true;
@@ -148,7 +148,7 @@ fn read_section(
 }
 
 impl Frame {
-    /// Where the canonical frame address is at an address this entry describes.
+    /// How the canonical frame address is computed at an address that the entry describes.
     pub fn cfa(&self, object: &Object<'_>, addr: u64) -> Option<Cfa> {
         let section = eh_frame(object.content(self.section));
         let bases = bases();
@@ -156,7 +156,7 @@ impl Frame {
             .fde_from_offset(&bases, self.offset.into(), EhFrame::cie_from_offset)
             .ok()?;
         let mut context = UnwindContext::new();
-        // The entry's own idea of where it starts, which no relocation has set right yet.
+        // The address field of the entry, before relocation.
         let addr = fde.initial_address().wrapping_add(addr - self.start);
         let row = fde
             .unwind_info_for_address(&section, &bases, &mut context, addr)

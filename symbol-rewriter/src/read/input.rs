@@ -1,4 +1,4 @@
-//! The bytes of a file, without a copy of them where that can be helped.
+//! The bytes of a file, mapped if possible.
 
 use std::fs::File;
 use std::io::Result;
@@ -20,13 +20,13 @@ impl Input {
     pub fn read(path: &Path) -> Result<Self> {
         let file = File::open(path)?;
         if file.metadata()?.is_file() {
-            // SAFETY: whoever cuts an input off while it is being linked, as all linkers map them,
-            // has no use for the output either.
+            // SAFETY: the bytes must not change while they are mapped. Like every linker, this relies
+            // on nobody changing the inputs of a link.
             if let Ok(map) = unsafe { memmap2::MmapOptions::new().populate().map(&file) } {
                 return Ok(Input(Bytes::Mapped(map)));
             }
         }
-        // Pipes, and files of file systems that cannot map.
+        // Pipes, and file systems that cannot map.
         std::fs::read(path).map(|bytes| Input(Bytes::Read(bytes)))
     }
 }

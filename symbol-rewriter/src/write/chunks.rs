@@ -1,18 +1,17 @@
-//! Bytes in pieces: what of an output is its input's is not copied until it is written.
+//! Chunks: the bytes of an output, which borrow the unchanged parts of the input until they are written.
 //!
-//! Libraries are large and little of them changes. Most of the time that the rewriter takes would
-//! go into copying, and into the memory that the copies take.
+//! Libraries are large, and little of them changes. Copying would take most of the rewriter's time.
 
 use std::borrow::Cow;
 use std::io::{IoSlice, Result, Write};
 
-/// Less than that is copied together, so that there are not too many pieces.
+/// Chunks smaller than this are copied together, so that there are not too many of them.
 const SMALL: usize = 4096;
 
-/// How many pieces a system call writes, which is what it takes at most.
+/// How many chunks one `writev` writes: its limit, `IOV_MAX` (`writev(2)`).
 const AT_ONCE: usize = 1024;
 
-/// Bytes in pieces.
+/// Bytes in chunks, some of them borrowed.
 #[derive(Debug, Clone, Default)]
 pub struct Chunks<'d> {
     list: Vec<Cow<'d, [u8]>>,
@@ -29,17 +28,17 @@ impl<'d> From<Cow<'d, [u8]>> for Chunks<'d> {
 }
 
 impl<'d> Chunks<'d> {
-    /// How many bytes there are.
+    /// The number of bytes.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Adds bytes that live as long as these do.
+    /// Appends bytes, and borrows them if they are many.
     pub(crate) fn push(&mut self, bytes: &'d [u8]) {
         if bytes.len() < SMALL {
             self.copy(bytes);
@@ -49,7 +48,7 @@ impl<'d> Chunks<'d> {
         }
     }
 
-    /// Adds bytes that do not.
+    /// Appends a copy of bytes.
     pub(crate) fn copy(&mut self, bytes: &[u8]) {
         match self.list.last_mut() {
             Some(Cow::Owned(last)) => last.extend_from_slice(bytes),
@@ -58,17 +57,17 @@ impl<'d> Chunks<'d> {
         self.len += bytes.len();
     }
 
-    /// Adds so many zeros.
+    /// Appends zeros.
     pub(crate) fn pad(&mut self, count: usize) {
         if count > 0 {
             self.copy(&vec![0; count]);
         }
     }
 
-    /// Adds other pieces.
+    /// Appends other chunks.
     pub(crate) fn append(&mut self, other: Chunks<'d>) {
-        for piece in other.list {
-            match piece {
+        for chunk in other.list {
+            match chunk {
                 Cow::Borrowed(bytes) => self.push(bytes),
                 Cow::Owned(bytes) if bytes.len() < SMALL => self.copy(&bytes),
                 Cow::Owned(bytes) => {
@@ -79,16 +78,16 @@ impl<'d> Chunks<'d> {
         }
     }
 
-    /// The same, with nothing borrowed.
+    /// The same bytes, with nothing borrowed.
     pub(crate) fn into_owned(self) -> Chunks<'static> {
-        let owned = |piece: Cow<'_, [u8]>| Cow::Owned(piece.into_owned());
+        let owned = |chunk: Cow<'_, [u8]>| Cow::Owned(chunk.into_owned());
         Chunks {
             len: self.len,
             list: self.list.into_iter().map(owned).collect(),
         }
     }
 
-    /// All of them in one.
+    /// All bytes in one vector.
     pub fn into_vec(mut self) -> Vec<u8> {
         if let [Cow::Owned(_)] = self.list[..]
             && let Some(Cow::Owned(only)) = self.list.pop()
@@ -98,13 +97,13 @@ impl<'d> Chunks<'d> {
         self.list.concat()
     }
 
-    /// Writes them.
+    /// Writes all bytes.
     pub fn write_to(&self, out: &mut impl Write) -> Result<()> {
         for some in self.list.chunks(AT_ONCE) {
             let mut slices: Vec<IoSlice<'_>> =
-                some.iter().map(|piece| IoSlice::new(piece)).collect();
+                some.iter().map(|chunk| IoSlice::new(chunk)).collect();
             let mut rest = &mut slices[..];
-            // Empty ones do not count as something left to write.
+            // Skips empty slices, for which a write of nothing would not be an error.
             IoSlice::advance_slices(&mut rest, 0);
             while !rest.is_empty() {
                 match out.write_vectored(rest) {
@@ -124,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_what_was_put_together() {
+    fn chunks_hold_what_was_appended() {
         let large = vec![7; SMALL];
         let mut all = Chunks::default();
         all.push(b"a");
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_takes_little_gets_all() {
+    fn a_writer_that_accepts_few_bytes_gets_all() {
         struct Little(Vec<u8>);
         impl Write for Little {
             fn write(&mut self, bytes: &[u8]) -> Result<usize> {

@@ -1,9 +1,8 @@
-//! Writing: the object with its symbols renamed and the plan of the other phases carried out.
+//! The object with its symbols renamed and the plan of the other phases applied.
 //!
-//! Nothing of the input moves. What keeps its size is patched where it stands, what grows is
-//! written anew at the end of the file, and only the header that says where it is changes. So every
-//! byte that has no reason to change is the input's, and a section of any type survives, known here
-//! or not.
+//! Nothing of the input moves. A section that keeps its size is patched in place. A section that grows
+//! is written to the end of the file, and its header is changed to point there. So all other bytes stay
+//! the input's, and sections of unknown types survive.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,16 +17,16 @@ use crate::read::elf::{
 use crate::thunk::Thunk;
 use crate::write::chunks::Chunks;
 
-/// What the phases before want changed beside the names.
+/// The changes that the earlier phases ask for, apart from names.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     /// New contents of sections.
     pub contents: BTreeMap<usize, Vec<u8>>,
     /// New relocations of sections, by the section they apply to.
     pub relocs: BTreeMap<usize, Vec<Reloc>>,
-    /// New sizes of symbols, by their numbers.
+    /// New sizes of symbols, by the symbols' numbers.
     pub sizes: BTreeMap<usize, u64>,
-    /// Thunks, with the numbers their symbols get: those behind the last symbol of the input.
+    /// The thunks that are called, with the numbers of their symbols, which follow those of the input.
     pub thunks: BTreeMap<Thunk, u32>,
 }
 
@@ -39,14 +38,14 @@ impl Plan {
     }
 }
 
-/// A written object, and the names it defines for other objects, as an archive's index has them.
+/// A written object, and the names for the index of an archive.
 pub(crate) struct Written<'d> {
     pub data: Chunks<'d>,
     pub defined: Names,
     pub renamed: usize,
 }
 
-/// Names, each ended by a NUL.
+/// Names, each followed by a NUL.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     pub count: usize,
@@ -75,18 +74,18 @@ pub(crate) fn defined(object: &Object<'_>) -> Result<Names> {
     Ok(names)
 }
 
-/// An object on its way out.
+/// An object under construction.
 struct Output<'o, 'd> {
     object: &'o Object<'d>,
     sections: Vec<Section<'d>>,
     names_of_added: Vec<(usize, Vec<u8>)>,
     /// New contents of sections.
     contents: BTreeMap<usize, Chunks<'d>>,
-    /// The symbol table, once it differs.
+    /// The symbol table, once it differs from the input's.
     symbols: Option<Vec<u8>>,
 }
 
-/// Writes `object` with its symbols renamed and `plan` carried out.
+/// Writes `object` with its symbols renamed and `plan` applied.
 pub(crate) fn write<'d>(object: &Object<'d>, plan: Plan, options: &Options) -> Result<Written<'d>> {
     let mut out = Output {
         object,
@@ -111,19 +110,19 @@ pub(crate) fn write<'d>(object: &Object<'d>, plan: Plan, options: &Options) -> R
 }
 
 impl<'d> Output<'_, 'd> {
-    /// Gives section `index` other bytes.
+    /// Replaces the bytes of section `index`.
     fn set_content(&mut self, index: usize, content: Vec<u8>) {
         self.contents
             .insert(index, Chunks::from(Cow::Owned(content)));
     }
 
-    /// The symbol table, to be changed.
+    /// The symbol table, for changes.
     fn symbols(&mut self, table: usize) -> &mut Vec<u8> {
         self.symbols
             .get_or_insert_with(|| self.object.content(table).to_vec())
     }
 
-    /// Gives section `target` these relocations.
+    /// Replaces the relocations of section `target`.
     fn set_relocs(&mut self, target: usize, relocs: &[Reloc]) -> Result<()> {
         let content: Vec<u8> = relocs.iter().flat_map(|reloc| reloc.to_bytes()).collect();
         let existing = self
@@ -136,7 +135,7 @@ impl<'d> Output<'_, 'd> {
             None => self.add_reloc_section(target)?,
         };
         let section = &mut self.sections[index];
-        // Compact relocations become ordinary ones: the name of the section means nothing.
+        // Compact relocations become ordinary ones. The section's name has no meaning.
         section.kind = SHT_RELA;
         section.entsize = RELA_SIZE as u64;
         section.align = section.align.max(8);
@@ -193,7 +192,7 @@ impl<'d> Output<'_, 'd> {
         }
     }
 
-    /// Gives symbols other sizes.
+    /// Changes the sizes of symbols.
     fn resize_symbols(&mut self, sizes: &BTreeMap<usize, u64>) {
         let Some(table) = self.object.symbol_section() else {
             return;
@@ -204,7 +203,7 @@ impl<'d> Output<'_, 'd> {
         }
     }
 
-    /// Renames the symbols and adds the thunks'.
+    /// Renames the symbols and adds those of the thunks.
     fn rename(
         &mut self,
         thunks: &BTreeMap<Thunk, u32>,
@@ -250,7 +249,7 @@ impl<'d> Output<'_, 'd> {
             return Ok((defined, renamed));
         }
         if strings == object.section_names {
-            // One table for both, as LLVM writes it.
+            // LLVM writes one table for both.
             self.add_section_names(Some(&mut names))?;
         } else {
             self.add_section_names(None)?;
@@ -259,7 +258,7 @@ impl<'d> Output<'_, 'd> {
         Ok((defined, renamed))
     }
 
-    /// Adds the thunks' symbols behind the others, where globals belong.
+    /// Adds the symbols of thunks. Globals belong at the end of the table.
     fn add_thunks(
         &mut self,
         table: usize,
@@ -289,7 +288,7 @@ impl<'d> Output<'_, 'd> {
         Ok(())
     }
 
-    /// Names the added sections, in `shared` if the sections' names live in the symbols' table.
+    /// Names the added sections, in the table `shared` if symbols and sections share one.
     fn add_section_names(&mut self, shared: Option<&mut Strings<'d>>) -> Result<()> {
         if self.names_of_added.is_empty() {
             return Ok(());
@@ -307,7 +306,7 @@ impl<'d> Output<'_, 'd> {
         Ok(())
     }
 
-    /// Lays it out: what keeps its size stays where it stands, the rest goes to the end.
+    /// Lays the object out. Sections that keep their size stay in place, the others go to the end.
     fn finish(mut self) -> Chunks<'d> {
         let old = self.object.data;
         let mut patches = Patches::default();
@@ -332,8 +331,7 @@ impl<'d> Output<'_, 'd> {
         all
     }
 
-    /// Writes the section headers if any differs; all of them at the end if there are more than
-    /// before.
+    /// Writes the section headers if any differs. If there are new ones, all of them go to the end.
     fn write_headers(&mut self, patches: &mut Patches, tail: &mut Chunks<'d>) {
         let object = self.object;
         let count = self.sections.len();
@@ -378,7 +376,7 @@ impl<'d> Strings<'d> {
         }
     }
 
-    /// Adds a string, and says where it is.
+    /// Adds a string, and returns its offset.
     fn push(&mut self, string: &[u8]) -> Result<u32> {
         let at = u32::try_from(self.old.len() + self.new.len());
         self.new.extend_from_slice(string);
@@ -393,7 +391,7 @@ impl<'d> Strings<'d> {
     }
 }
 
-/// What is written over the input, in order.
+/// Bytes that overwrite the input, in the order they were added.
 #[derive(Default)]
 struct Patches(Vec<(usize, Vec<u8>)>);
 
@@ -407,7 +405,7 @@ impl Patches {
         let in_order = self.0.clone();
         self.0.sort_by_key(|(at, _)| *at);
         if !self.0.windows(2).all(is_apart) {
-            // Sections that overlap, which no compiler makes: the last one has it.
+            // Sections overlap, which no compiler produces. The last one added wins.
             let mut all = old.to_vec();
             for (at, bytes) in in_order {
                 all[at..at + bytes.len()].copy_from_slice(&bytes);

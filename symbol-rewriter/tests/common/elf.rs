@@ -1,4 +1,4 @@
-//! A look into objects for the tests, independent of the code under test.
+//! Reads objects for the tests, independently of the code under test.
 #![allow(dead_code, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -117,7 +117,7 @@ pub fn members(path: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Whether a linker takes the object: `ld -r` reads all of it.
+/// Asserts that a linker accepts the object: `ld -r` reads all of it.
 pub fn links(data: &[u8]) {
     let dir = scratch();
     let path = dir.path().join("object.o");

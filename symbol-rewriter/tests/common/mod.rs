@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use symbol_rewriter::{Options, Report, Rewritten, Thunk};
 use tempfile::TempDir;
 
-/// A directory that goes away with the test.
+/// A directory that is deleted at the end of the test.
 pub fn scratch() -> TempDir {
     tempfile::Builder::new()
         .prefix("symbol-rewriter-test.")
@@ -61,12 +61,12 @@ pub fn assemble(source: &str) -> Vec<u8> {
     std::fs::read(object).unwrap()
 }
 
-/// Which sites are asked for.
+/// Which form the sites of a test take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// None of the call form.
+    /// The skip form only.
     Skip,
-    /// The call form where it is right.
+    /// The call form where it is possible.
     Call,
 }
 
@@ -107,32 +107,32 @@ pub fn rewrite_file(form: Form, input: &Path, output: &Path) -> Report {
 pub fn compiler_file(name: &str) -> PathBuf {
     let path = stdout(Command::new("gcc").arg(format!("-print-file-name={name}")));
     let path = PathBuf::from(path.trim());
-    // What the compiler does not find it answers with the name of.
+    // If the compiler finds no such file, it prints the name.
     assert!(path.is_absolute(), "the compiler has no {name}");
     path
 }
 
-/// How the thunks of a test program go about a call.
+/// What the thunks of a test program do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thunks {
     /// As at ring 3: load the number and return to the `syscall`.
     Ring3,
-    /// Destroy all that a thunk may destroy, with the flags set, then go to the `syscall`.
+    /// Destroy everything a thunk may destroy, set the flags, then return to the `syscall`.
     FlagsSet,
-    /// The same with the flags clear.
+    /// The same with clear flags.
     FlagsClear,
-    /// Destroy all of it, make the call, and come back behind the `syscall`, as at ring 0.
-    Behind,
+    /// Destroy the same, make the call, and return after the `syscall`, as at ring 0.
+    Ring0,
 }
 
-/// The ways to build a program that tests try.
+/// The builds of a program that tests try.
 pub const BUILDS: [(Form, Thunks); 6] = [
     (Form::Skip, Thunks::Ring3),
-    (Form::Skip, Thunks::Behind),
+    (Form::Skip, Thunks::Ring0),
     (Form::Call, Thunks::Ring3),
     (Form::Call, Thunks::FlagsSet),
     (Form::Call, Thunks::FlagsClear),
-    (Form::Call, Thunks::Behind),
+    (Form::Call, Thunks::Ring0),
 ];
 
 /// The registers of arguments, in the order of the bits of a thunk's mask.
@@ -143,8 +143,7 @@ pub fn thunks_source(kind: Thunks, thunks: &BTreeSet<Thunk>) -> String {
     let mut out = String::from(
         ".section .note.GNU-stack,\"\",@progbits\n.section .text.unlikely.ukl_thunks,\"ax\",@progbits\n",
     );
-    // The calls that come back with another stack, or without one, or share it with a process that
-    // has gone on.
+    // The calls that return on another stack, without one, or on one that is shared with a child.
     const ODD: [u32; 5] = [11, 15, 56, 58, 435];
     for thunk in thunks {
         out.push_str(&format!(
@@ -187,7 +186,7 @@ pub fn thunks_source(kind: Thunks, thunks: &BTreeSet<Thunk>) -> String {
              lea 8(%rsp),%rsp\n.cfi_adjust_cfa_offset -8\n\
              mov $0x66666666,%r11d\n"
         ));
-        if kind == Thunks::Behind && !matches!(thunk, Thunk::Number(n) if ODD.contains(n)) {
+        if kind == Thunks::Ring0 && !matches!(thunk, Thunk::Number(n) if ODD.contains(n)) {
             if *thunk == Thunk::Generic {
                 for number in ODD {
                     out.push_str(&format!("cmp ${number},%eax\nje 1f\n"));
@@ -217,7 +216,7 @@ pub const CRT: [&str; 5] = ["crt1.o", "crti.o", "crtbeginT.o", "crtend.o", "crtn
 /// The names of the static libraries.
 pub fn libs() -> Vec<String> {
     let libc = compiler_file("libc.a");
-    // libm.a names this one, whose name has the C library's version in it.
+    // libm.a is a script that names this file, whose name contains the C library's version.
     let libm = std::fs::read_dir(libc.parent().unwrap())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap_or_default())
@@ -236,14 +235,14 @@ pub fn libs() -> Vec<String> {
 pub fn libraries(form: Form) -> &'static Libraries {
     static LIBRARIES: [OnceLock<Libraries>; 2] = [OnceLock::new(), OnceLock::new()];
     LIBRARIES[form as usize].get_or_init(|| {
-        // Not a scratch directory, which nothing would take away at the end of the process.
+        // Not a scratch directory: statics are not dropped, so nothing would delete it.
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("libraries-{form:?}"));
         std::fs::create_dir_all(&dir).unwrap();
         let mut thunks = BTreeSet::new();
         let mut libc = Report::default();
         for name in CRT.map(String::from).into_iter().chain(libs()) {
             let input = compiler_file(&name);
-            // Other tests may be reading what they have put there.
+            // Another test process may be reading the file.
             let new = dir.join(format!("{name}.{}", std::process::id()));
             let report = rewrite_file(form, &input, &new);
             std::fs::rename(new, dir.join(&name)).unwrap();

@@ -42,7 +42,7 @@ static void handler(int n)
 
 static void again(int on)
 {
-	// Again and again, should the first one come before the call that it is to interrupt.
+	// Repeated, in case the first signal comes before the call that it is to interrupt.
 	struct itimerval t = { { 0, on * 20000 }, { 0, on * 20000 } };
 	if (on)
 		reached = fired = 0;

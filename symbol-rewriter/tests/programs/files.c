@@ -1,4 +1,4 @@
-// Files, memory, time, limits: a pass over as many calls as do not depend on the machine.
+// Files, memory, time and limits: every call whose result does not depend on the machine.
 #define _GNU_SOURCE
 #include <aio.h>
 #include <dirent.h>

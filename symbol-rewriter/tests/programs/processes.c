@@ -82,7 +82,7 @@ int main(void)
 	pid = clone(child, stack + size, CLONE_VM | CLONE_VFORK | SIGCHLD, &n);
 	report("clone, vfork", pid, 0);
 
-	// Through the function syscall, whose number nobody knows.
+	// Through the function syscall(), whose number is unknown.
 	pid = syscall(SYS_fork);
 	if (!pid)
 		syscall(SYS_exit_group, 12);

@@ -1,5 +1,5 @@
-// Leaf functions with system calls of their own, in all the shapes a compiler makes of them: data in
-// the red zone, flags kept over the call, numbers from everywhere.
+// Leaf functions with inline system calls, in every shape that compilers produce: data in the red
+// zone, flags that are live across the call, numbers from different places.
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -84,7 +84,7 @@ NOINLINE long switch_number(int which)
 	return r + guard[0] + guard[1] + guard[2];
 }
 
-// The flags of a comparison, used behind the call that preserves them.
+// The flags of a comparison, read after the call.
 NOINLINE int flags_kept(long a, long b)
 {
 	int less;

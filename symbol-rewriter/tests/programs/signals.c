@@ -49,7 +49,7 @@ static void set(int n, void (*handler)(int), int flags)
 
 int main(void)
 {
-	// Again and again, should the first one come before the call that it is to interrupt.
+	// Repeated, in case the first signal comes before the call that it is to interrupt.
 	struct itimerval t = { { 0, 20000 }, { 0, 20000 } }, off = { 0 };
 	char c;
 	pipe(fds);
@@ -125,7 +125,7 @@ int main(void)
 	printf("fired %d\n", value);
 	timer_delete(timer);
 
-	// A storm against calls that come back at once.
+	// Many signals during calls that return at once.
 	set(SIGALRM, simple, SA_RESTART);
 	struct itimerval storm = { { 0, 200 }, { 0, 200 } };
 	setitimer(ITIMER_REAL, &storm, NULL);

@@ -209,7 +209,7 @@ impl Rewriter<'_> {
         let traps = &report.privileged;
         if traps.found > 0 {
             explain.note(format_args!(
-                "{name}: {} hlt, {} a fault at any ring, {} an illegal instruction, {} left",
+                "{name}: {} privileged instructions, {} became faults, {} undefined instructions, {} left",
                 traps.found,
                 traps.in_place + traps.trampoline,
                 traps.one_byte,

@@ -1,4 +1,4 @@
-// A `hlt` kills the program, wherever it stands; a handler finds the registers and the way to main.
+// A `hlt` kills the program wherever it stands. A handler sees the registers, and can unwind to main.
 #define _GNU_SOURCE
 #include <execinfo.h>
 #include <setjmp.h>
@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <unwind.h>
 
-// Each gets 0 and stops at its hlt; with 1 the first few return 7.
+// With 0 each function faults at its hlt, with 1 all but the last return 7.
 #define FUNCTION(name, body) \
 	asm(".text\n.type " #name ",@function\n" #name ":\n.cfi_startproc\n" \
 	    "push %rbx\n.cfi_adjust_cfa_offset 8\n.cfi_offset %rbx,-16\nmov $0x5eed,%ebx\n" \
@@ -19,14 +19,14 @@
 	    ".size " #name ",.-" #name "\n"); \
 	long name(long)
 
-FUNCTION(behind_a_branch, "mov $7,%eax\ntest %rdi,%rdi\njnz 1f\nhlt\n1: nop");
-FUNCTION(behind_a_comparison, "mov $7,%eax\ncmpq $1,one(%rip)\njne 1f\ncmp %rdi,one(%rip)\nje 1f\nhlt\n1: nop");
-FUNCTION(in_front_of_much, "mov $7,%eax\ntest %rdi,%rdi\njnz 1f\nhlt\nmov $1,%ecx\nmov $2,%edx\n1: nop");
+FUNCTION(after_a_branch, "mov $7,%eax\ntest %rdi,%rdi\njnz 1f\nhlt\n1: nop");
+FUNCTION(after_a_comparison, "mov $7,%eax\ncmpq $1,one(%rip)\njne 1f\ncmp %rdi,one(%rip)\nje 1f\nhlt\n1: nop");
+FUNCTION(before_much, "mov $7,%eax\ntest %rdi,%rdi\njnz 1f\nhlt\nmov $1,%ecx\nmov $2,%edx\n1: nop");
 FUNCTION(in_the_cold, "mov $7,%eax\ntest %rdi,%rdi\njz 2f\n1: jmp 3f\n2: hlt\njmp 1b\nnopw 0(%rax,%rax,1)\n3: nop");
-FUNCTION(behind_a_call, "mov $7,%eax\ntest %rdi,%rdi\njnz 1f\ncall nothing\nhlt\nmov %rax,%rcx\nnop\n1: nop");
+FUNCTION(after_a_call, "mov $7,%eax\ntest %rdi,%rdi\njnz 1f\ncall nothing\nhlt\nmov %rax,%rcx\nnop\n1: nop");
 FUNCTION(with_a_loop, "mov $7,%eax\ntest %rdi,%rdi\njnz 1f\nmov $3,%ecx\n2: dec %ecx\nmov %ecx,%edx\njnz 2b\nhlt\n1: nop");
 
-// In a section that ends in it.
+// In a section that ends in hlt.
 asm(".section .text.last,\"ax\",@progbits\n.type last,@function\nlast: .cfi_startproc\nhlt\n.cfi_endproc\n"
     ".size last,.-last\n.text\n.type nothing,@function\nnothing: ret\n.size nothing,.-nothing\n"
     ".data\none: .quad 1\n.text\n");
@@ -48,7 +48,7 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 static void handler(int n, siginfo_t *info, void *state)
 {
 	long *registers = (long *)((ucontext_t *)state)->uc_mcontext.gregs;
-	// Once more, as nothing has changed.
+	// The first time the instruction is retried.
 	if (!times++) {
 		first = registers[REG_RIP];
 		return;
@@ -89,11 +89,11 @@ int main(void)
 	backtrace((void *[1]){ 0 }, 1);
 	sigaction(SIGSEGV, &action, NULL);
 	sigaction(SIGILL, &action, NULL);
-	TRY(behind_a_branch);
-	TRY(behind_a_comparison);
-	TRY(in_front_of_much);
+	TRY(after_a_branch);
+	TRY(after_a_comparison);
+	TRY(before_much);
 	TRY(in_the_cold);
-	TRY(behind_a_call);
+	TRY(after_a_call);
 	TRY(with_a_loop);
 	TRY(last);
 	printf("ok\n");
