@@ -1,45 +1,15 @@
-//! The deep shortcuts: the work of a system call with less around it. They behave as the functions
-//! of libc whose names they have, errors and signals included.
+//! Shortcuts: the work of a system call with less around it. They behave like the functions of libc
+//! whose names they have, including errors and signals.
 //!
-//! `ukl-ld` puts slots that call the kernel in the places of the functions below, which are the
-//! system calls themselves.
+//! By default they are system calls (c/host.c). In an image, `ukl-ld` replaces them by thunks that call
+//! kernel code.
 
-use std::arch::global_asm;
 use std::ffi::c_int;
 use std::ffi::c_long;
 use std::io;
 use std::os::fd::RawFd;
 
-/// A function for each, weak, so that an image's link overrules it.
-macro_rules! shortcuts {
-    ($($number:literal $name:literal),* $(,)?) => {
-        global_asm!($(
-            concat!(".pushsection .text.", $name, ",\"ax\",@progbits"),
-            concat!(".weak ", $name),
-            concat!(".type ", $name, ",@function"),
-            concat!($name, ":"),
-            ".cfi_startproc",
-            "mov r10, rcx",
-            concat!("mov eax, ", $number),
-            "syscall",
-            "ret",
-            ".cfi_endproc",
-            concat!(".size ", $name, ",.-", $name),
-            ".popsection",
-        )*);
-    };
-}
-
-shortcuts! {
-    "0" "__ukl_shortcut_read",
-    "1" "__ukl_shortcut_write",
-    "17" "__ukl_shortcut_pread64",
-    "18" "__ukl_shortcut_pwrite64",
-    "44" "__ukl_shortcut_sendto",
-    "45" "__ukl_shortcut_recvfrom",
-    "232" "__ukl_shortcut_epoll_wait",
-}
-
+// Defined in c/host.c. Weak, so that the link of an image overrides them.
 unsafe extern "C" {
     fn __ukl_shortcut_read(fd: c_long, buf: *mut u8, len: c_long) -> c_long;
     fn __ukl_shortcut_write(fd: c_long, buf: *const u8, len: c_long) -> c_long;
@@ -75,7 +45,7 @@ unsafe extern "C" {
 pub struct EpollEvent {
     /// What happened: `EPOLLIN` and so on.
     pub events: u32,
-    /// What the program gave for the descriptor.
+    /// The value that the program gave for the descriptor.
     pub data: u64,
 }
 
@@ -114,7 +84,7 @@ pub fn write(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
 /// pread(2).
 pub fn pread(fd: RawFd, buf: &mut [u8], position: u64) -> io::Result<usize> {
     let (at, len) = (buf.as_mut_ptr(), buf.len() as c_long);
-    // SAFETY: as above. A position beyond what a file can have is an error of the call's.
+    // SAFETY: as above. The call refuses a position that is too large.
     result(unsafe { __ukl_shortcut_pread64(fd.into(), at, len, position as c_long) })
 }
 
@@ -125,7 +95,7 @@ pub fn pwrite(fd: RawFd, buf: &[u8], position: u64) -> io::Result<usize> {
     result(unsafe { __ukl_shortcut_pwrite64(fd.into(), at, len, position as c_long) })
 }
 
-/// epoll_wait(2); a timeout in milliseconds, less than none for ever.
+/// epoll_wait(2). The timeout is in milliseconds; a negative one waits for ever.
 pub fn epoll_wait(fd: RawFd, events: &mut [EpollEvent], timeout: c_int) -> io::Result<usize> {
     let (at, max) = (events.as_mut_ptr(), events.len().min(c_int::MAX as usize));
     // SAFETY: there is room for as many events as it says.
@@ -157,7 +127,7 @@ mod tests {
         let mut buffer = [0; 3];
         assert_eq!(pread(file.as_raw_fd(), &mut buffer, 1).unwrap(), 3);
         assert_eq!(&buffer, b"ELF");
-        // It is open for reading.
+        // It is open for reading only.
         let error = pwrite(file.as_raw_fd(), &buffer, 1).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(9));
     }

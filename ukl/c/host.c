@@ -18,8 +18,9 @@ static long call(long number, long a, long b, long c, long d, long e, long f)
 	return result;
 }
 
+/* All are weak: libukl.a and the Rust crate may both be part of a link. */
 #define SHORTCUT(number, name) \
-	long __ukl_host_shortcut_##name(long a, long b, long c, long d, long e, long f); \
+	__attribute__((weak)) long __ukl_host_shortcut_##name(long a, long b, long c, long d, long e, long f); \
 	long __ukl_host_shortcut_##name(long a, long b, long c, long d, long e, long f) \
 	{ \
 		return call(number, a, b, c, d, e, f); \
@@ -45,7 +46,7 @@ SHORTCUT(281, epoll_pwait);
 enum { GETPRIORITY = 140, SETPRIORITY = 141, GETPARAM = 143, SETSCHEDULER = 144, GETSCHEDULER = 145 };
 enum { FIFO = 1, RESET_ON_FORK = 0x40000000, HIGHEST = 99 };
 
-long __ukl_host_shortcut_run_to_completion(long before);
+__attribute__((weak)) long __ukl_host_shortcut_run_to_completion(long before);
 long __ukl_host_shortcut_run_to_completion(long before)
 {
 	int priority = before >= 0 ? before >> 8 & 0xff : HIGHEST;
