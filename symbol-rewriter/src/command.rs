@@ -15,8 +15,8 @@ pub struct Args {
     /// Do not rewrite `syscall` and privileged instructions
     #[arg(long)]
     pub no_sites: bool,
-    /// Replace `syscall` instructions altogether where that is right, by calls of thunks that save
-    /// what the code behind them needs
+    /// Replace a `syscall` and the load of its number by one call, where that is possible. The thunk
+    /// preserves the argument registers that the code after it reads
     #[arg(long)]
     pub call_form: bool,
     /// Print how many sites there are, what became of them, and why any is left
