@@ -1,6 +1,6 @@
 //! Rewritten libraries, kept by content.
 //!
-//! An entry is two files: the archive, and the list of stubs that it calls. Both are written
+//! An entry is two files: the archive, and the list of thunks that it calls. Both are written
 //! beside and renamed, the archive last; so an archive that is there is whole, and several links
 //! may work at once.
 
@@ -31,8 +31,8 @@ pub struct Cache {
 pub struct Entry {
     /// Where it is.
     pub path: PathBuf,
-    /// The stubs it calls.
-    pub stubs: BTreeSet<Thunk>,
+    /// The thunks it calls.
+    pub thunks: BTreeSet<Thunk>,
 }
 
 impl Cache {
@@ -68,10 +68,10 @@ impl Cache {
     pub fn get(&self, data: &[u8]) -> Option<Entry> {
         let path = self.path(data);
         let file = fs::File::open(&path).ok()?;
-        let stubs = parse(&fs::read_to_string(path.with_extension("stubs")).ok()?)?;
+        let thunks = parse(&fs::read_to_string(path.with_extension("thunks")).ok()?)?;
         // For `trim`. Where it fails, the entry only goes earlier.
         let _ = file.set_modified(SystemTime::now());
-        Some(Entry { path, stubs })
+        Some(Entry { path, thunks })
     }
 
     /// Keeps what an input was rewritten to.
@@ -79,16 +79,16 @@ impl Cache {
         &self,
         data: &[u8],
         rewritten: &[u8],
-        stubs: &BTreeSet<Thunk>,
+        thunks: &BTreeSet<Thunk>,
     ) -> std::io::Result<Entry> {
         let path = self.path(data);
-        let names: String = stubs.iter().map(|stub| format!("{stub}\n")).collect();
-        write_beside(&path.with_extension("stubs"), names.as_bytes(), 0o644)?;
+        let names: String = thunks.iter().map(|thunk| format!("{thunk}\n")).collect();
+        write_beside(&path.with_extension("thunks"), names.as_bytes(), 0o644)?;
         write_beside(&path, rewritten, 0o644)?;
         trim(&self.dir, LIMIT);
         Ok(Entry {
             path,
-            stubs: stubs.clone(),
+            thunks: thunks.clone(),
         })
     }
 }
@@ -119,11 +119,11 @@ mod tests {
             number: 0,
             preserved: 0x24,
         };
-        let stubs = BTreeSet::from([Thunk::Number(39), Thunk::Generic, call]);
-        cache.put(b"input", b"output", &stubs).unwrap();
+        let thunks = BTreeSet::from([Thunk::Number(39), Thunk::Generic, call]);
+        cache.put(b"input", b"output", &thunks).unwrap();
         let entry = cache.get(b"input").unwrap();
         assert_eq!(fs::read(entry.path).unwrap(), b"output");
-        assert_eq!(entry.stubs, stubs);
+        assert_eq!(entry.thunks, thunks);
         assert!(cache.get(b"other").is_none());
     }
 

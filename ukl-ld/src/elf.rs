@@ -6,7 +6,6 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use object::Object;
-use object::ObjectSection;
 use object::ObjectSymbol;
 use object::ReadCache;
 use object::read::elf::Dyn;
@@ -15,20 +14,12 @@ use object::read::elf::ProgramHeader;
 use object::read::elf::SectionHeader;
 use object::read::elf::Sym;
 use object::{Endianness, elf};
+use ukl_proto::ring3::E_FLAGS;
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::thunk::code;
-use crate::thunk::code::Table;
-use crate::thunk::table;
 
-/// The mark of a program that starts at ring 0: "UKL0".
-pub const RING0: u32 = 0x554b_4c30;
-
-/// Where `e_flags` is in an ELF64 header.
-const E_FLAGS: usize = 48;
-
-/// The size of a symbol's entry. Its name's offset comes first in it.
+/// The size of an entry of the symbol table, which starts with the offset of the name.
 const SYMBOL: usize = 24;
 
 /// The sonames that a program or a shared library needs. Nothing, if it is neither.
@@ -133,16 +124,17 @@ fn read<T>(
     Some(ask(&file))
 }
 
-/// Marks a linked program for ring 0, finds its stubs, and gives its symbols their names back:
-/// debuggers, profilers and backtraces should show the user's.
-pub fn finish(program: &mut [u8], prefix: &[u8]) -> Result<Option<Table>> {
-    let table = stub_table(program)?;
+/// Finishes a linked program: sets the `e_flags` that mark it for ring 0, and removes the prefix from
+/// its symbols, so that debuggers, profilers and backtraces show the user's names.
+pub fn finish(program: &mut [u8], prefix: &[u8], e_flags: u32) -> Result<()> {
     restore_names(program, prefix)?;
-    set_flags(program, RING0)?;
-    Ok(table)
+    let field = program.get_mut(E_FLAGS..E_FLAGS + 4);
+    let field = field.ok_or_else(|| Error::Program("too short".into()))?;
+    field.copy_from_slice(&e_flags.to_le_bytes());
+    Ok(())
 }
 
-/// A name without its beginning is the same string further on.
+/// Removes the prefix of symbols by moving the start of their names.
 fn restore_names(program: &mut [u8], prefix: &[u8]) -> Result<()> {
     let wrong = |error: object::Error| Error::Program(error.to_string());
     let mut fields = Vec::new();
@@ -170,78 +162,4 @@ fn restore_names(program: &mut [u8], prefix: &[u8]) -> Result<()> {
         field.copy_from_slice(&(name + prefix.len() as u32).to_le_bytes());
     }
     Ok(())
-}
-
-/// The ring-3 variant of a program: no mark, and slots that are something else.
-pub fn ring3(program: &[u8], slots: &[Table]) -> Result<Vec<u8>> {
-    let mut program = program.to_vec();
-    set_flags(&mut program, 0)?;
-    for table in slots {
-        table.leave_out(&mut program)?;
-    }
-    Ok(program)
-}
-
-fn set_flags(program: &mut [u8], flags: u32) -> Result<()> {
-    let field = program.get_mut(E_FLAGS..E_FLAGS + 4);
-    let field = field.ok_or_else(|| Error::Program("too short".into()))?;
-    field.copy_from_slice(&flags.to_le_bytes());
-    Ok(())
-}
-
-/// The offset in the file and the address of a symbol in a segment. Nothing, if there is no such
-/// symbol.
-pub fn place_of(program: &[u8], name: &str) -> Result<Option<(u64, u64)>> {
-    let wrong = |error: object::Error| Error::Program(error.to_string());
-    let file = ElfFile64::<Endianness>::parse(program).map_err(wrong)?;
-    let Some(symbol) = file.symbols().find(|symbol| symbol.name() == Ok(name)) else {
-        return Ok(None);
-    };
-    let address = symbol.address();
-    let endian = file.endian();
-    for segment in file.elf_program_headers() {
-        let first = segment.p_vaddr(endian);
-        if segment.p_type(endian) == elf::PT_LOAD
-            && (first..first + segment.p_filesz(endian)).contains(&address)
-        {
-            let offset = segment.p_offset(endian) + (address - first);
-            return Ok(Some((offset, address)));
-        }
-    }
-    Err(Error::Program(format!("{name} is in no segment")))
-}
-
-/// The slots of a section, if there is one of that name with slots in it.
-pub fn slots_of(program: &[u8], section: &str, ring3: usize) -> Result<Option<Table>> {
-    let wrong = |error: object::Error| Error::Program(error.to_string());
-    let file = ElfFile64::<Endianness>::parse(program).map_err(wrong)?;
-    let section = file.section_by_name(section);
-    let table = section.and_then(|section| {
-        let (file_offset, size) = section.file_range()?;
-        let count = size / code::SIZE as u64;
-        Some(Table {
-            file_offset,
-            count,
-            ring3,
-        })
-    });
-    Ok(table.filter(|table| table.count > 0))
-}
-
-fn stub_table(program: &[u8]) -> Result<Option<Table>> {
-    let wrong = |error: object::Error| Error::Program(error.to_string());
-    let file = ElfFile64::<Endianness>::parse(program).map_err(wrong)?;
-    let mut symbols = file.symbols();
-    let end = symbols.find(|symbol| symbol.name() == Ok(table::END));
-    // Without a single system call, --gc-sections drops the stubs.
-    let (Some((file_offset, start)), Some(end)) = (place_of(program, table::START)?, end) else {
-        return Ok(None);
-    };
-    let count = end.address().saturating_sub(start) / code::SIZE as u64;
-    let table = Table {
-        file_offset,
-        count,
-        ring3: 0,
-    };
-    Ok(Some(table).filter(|table| table.count > 0))
 }

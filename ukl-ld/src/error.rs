@@ -50,14 +50,34 @@ pub enum Error {
         /// The make target that makes it.
         target: &'static str,
     },
-    /// The kernel archive's vmlinux is not what it should be.
-    #[error("{}: {what}: `make kernel' in UKL's source tree makes it anew", path.display())]
+    /// A file of the kernel archive is missing or malformed.
+    #[error("{}: {what}; run `make kernel' in UKL's source tree", path.display())]
     Kernel {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         what: String,
     },
+    /// The kernel archive has an ABI that this ukl-ld does not know.
+    #[error(
+        "kernel archive {} has ABI version {version}; this ukl-ld needs {expected}: run `make \
+         kernel' in UKL's source tree",
+        archive.display()
+    )]
+    AbiVersion {
+        /// The directory of the archive.
+        archive: PathBuf,
+        /// Its version.
+        version: u32,
+        /// The version that this ukl-ld knows.
+        expected: u32,
+    },
+    /// The kernel archive's ABI leaves no room for the code of a thunk.
+    #[error(
+        "the thunk layout of the kernel archive has no room for ukl-ld's code: {0}; run `make \
+         kernel' in UKL's source tree"
+    )]
+    ThunkLayout(String),
     /// An input of a kind that cannot be made part of an image.
     #[error("{file}: {what}")]
     Input {

@@ -20,12 +20,10 @@ use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::args_or_file;
-use crate::kernel_module::calls::Calls;
 use crate::messages;
 use crate::rewrite::Linked;
 use crate::rewrite::Rewritten;
 use crate::script;
-use crate::thunk::table::Stubs;
 
 /// What the link is made of.
 pub struct Program<'p> {
@@ -39,12 +37,10 @@ pub struct Program<'p> {
     pub options: &'p Options,
     /// The inputs.
     pub inputs: &'p Rewritten,
-    /// The stubs that they call.
-    pub stubs: &'p Stubs,
-    /// The slots of calls of kernel code.
-    pub calls: Option<&'p Calls>,
-    /// The kernel routines that it may call by name: an archive, and what stands behind it.
-    pub routines: &'p [PathBuf],
+    /// The objects of thunks, each with a file name.
+    pub thunks: &'p [(&'static str, &'p [u8])],
+    /// Files that define what nothing else does: the kernel's functions and variables.
+    pub last: &'p [PathBuf],
     /// Where temporary files go.
     pub temp: &'p Path,
 }
@@ -53,13 +49,10 @@ impl Program<'_> {
     /// Links. On failure, `hint` is added to the message.
     pub fn link(&self, hint: &dyn Fn(&str) -> String) -> Result<Vec<u8>> {
         let output = self.temp.join("program");
-        let stub_object = self.temp.join("ukl-stubs.o");
-        fs::write(&stub_object, &self.stubs.object).at(&stub_object)?;
-
-        let mut first = vec![stub_object.into_os_string()];
-        if let Some(calls) = self.calls {
-            let path = self.temp.join("ukl-kernel-calls.o");
-            fs::write(&path, &calls.object).at(&path)?;
+        let mut first = Vec::new();
+        for (name, object) in self.thunks {
+            let path = self.temp.join(name);
+            fs::write(&path, object).at(&path)?;
             first.push(path.into_os_string());
         }
         let words = self.words(&output, first)?;
@@ -103,8 +96,7 @@ impl Program<'_> {
         }
         words.extend(more);
         words.extend(self.files());
-        // Behind all others: for what nobody else has.
-        words.extend(self.routines.iter().map(|path| path.into()));
+        words.extend(self.last.iter().map(|path| path.into()));
         Ok(words)
     }
 

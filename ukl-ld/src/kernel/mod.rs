@@ -1,5 +1,7 @@
 //! What a link needs to know of the kernel: where its functions and variables are.
 
+pub mod abi;
+pub mod archive;
 pub mod symbols;
 
 use std::collections::HashMap;
@@ -14,6 +16,7 @@ use symbol_rewriter::Input;
 use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
+use abi::Abi;
 
 /// A system call whose kernel function takes its arguments in registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,49 +27,56 @@ pub struct Call {
     pub arguments: usize,
 }
 
-/// What the slots of a program refer to.
-#[derive(Debug, Clone, Default)]
+/// The addresses of the kernel that thunks refer to, and the ABI that defines their layout.
+#[derive(Debug, Clone)]
 pub struct Kernel {
-    /// Where a system call enters that wants all the work of one.
+    /// What the kernel and the thunks agree on.
+    pub abi: Abi,
+    /// `entry_UKL_call`: enters a system call by the full path.
     pub entry: u64,
-    /// The same for a site whose flags may be odd.
+    /// `entry_UKL_call_flags`: the same for a site whose flags may be unusual.
     pub entry_flags: u64,
-    /// Where a call of a kernel function ends for which there is work left.
+    /// `entry_UKL_exit`: leaves a call for which the kernel has work to do.
     pub exit: u64,
-    /// The same on a stack that the kernel shares.
+    /// `entry_UKL_exit_shared`: the same on a shared stack.
     pub exit_shared: u64,
-    /// Per CPU: how many calls may follow that leave that work out.
+    /// Per CPU: how many more calls may bypass the full path.
     pub left: u64,
-    /// Per CPU: the stack for calls of kernel functions.
+    /// Per CPU: the kernel stack for calls of kernel functions.
     pub stack: u64,
-    /// Per CPU: how far from the program's stack the kernel's view of it is.
+    /// Per CPU: the distance from the program's stack to the kernel's mapping of it.
     pub delta: u64,
-    /// Per CPU: down to where calls may use that.
+    /// Per CPU: the lowest address of the shared part of the stack.
     pub low: u64,
-    /// Per CPU: the current task, whose flags come first.
+    /// Per CPU: the current task.
     pub current: u64,
-    /// The flags that are such work.
-    pub exit_work: u64,
-    /// The system calls that can be called, by number.
+    /// The system calls whose functions can be called, by number.
     pub(crate) calls: HashMap<u32, Call>,
 }
 
 impl Kernel {
-    /// What slots are made of where no kernel is: they are never run at ring 0.
+    /// Addresses for thunks that never run at ring 0, where there is no kernel archive.
     pub fn none() -> Kernel {
-        // An address that a jump can reach.
+        // The linker needs an address that a jump can reach.
         let entry = 0xffff_ffff_8100_0000;
         Kernel {
+            abi: Abi::V1,
             entry,
             entry_flags: entry,
             exit: entry,
             exit_shared: entry,
-            ..Kernel::default()
+            left: 0,
+            stack: 0,
+            delta: 0,
+            low: 0,
+            current: 0,
+            calls: HashMap::new(),
         }
     }
 
     /// Reads it from a kernel archive.
     pub fn read(archive: &Path) -> Result<Kernel> {
+        let abi = Abi::read(archive)?;
         let vmlinux = archive.join("vmlinux");
         let wrong = |what: String| Error::Kernel {
             path: vmlinux.clone(),
@@ -107,19 +117,19 @@ impl Kernel {
                 calls.insert(number, call);
             }
         }
-        // `struct ukl_cpu`, in arch/x86/include/asm/ukl.h of the kernel.
-        let cpu = find(NAMES[4])?;
+        // Addresses of per-CPU variables are offsets from GS.
+        let cpu = find("ukl_cpu")?;
         Ok(Kernel {
-            entry: find(NAMES[0])?,
-            entry_flags: find(NAMES[1])?,
-            exit: find(NAMES[2])?,
-            exit_shared: find(NAMES[3])?,
-            delta: cpu + 8,
-            stack: cpu + 16,
-            low: cpu + 24,
-            left: cpu + 32,
-            current: find(NAMES[5])?,
-            exit_work: find(NAMES[6])?,
+            entry: find("entry_UKL_call")?,
+            entry_flags: find("entry_UKL_call_flags")?,
+            exit: find("entry_UKL_exit")?,
+            exit_shared: find("entry_UKL_exit_shared")?,
+            delta: cpu + abi.cpu.delta,
+            stack: cpu + abi.cpu.sp,
+            low: cpu + abi.cpu.low,
+            left: cpu + abi.cpu.left,
+            current: find("pcpu_hot")? + abi.cpu.current,
+            abi,
             calls,
         })
     }
@@ -152,14 +162,14 @@ fn behind_jumps(vmlinux: &ElfFile64<'_, Endianness>, function: u64) -> u64 {
     place
 }
 
-const NAMES: [&str; 7] = [
+/// The symbols of the kernel that thunks refer to, apart from the functions of system calls.
+const NAMES: [&str; 6] = [
     "entry_UKL_call",
     "entry_UKL_call_flags",
     "entry_UKL_exit",
     "entry_UKL_exit_shared",
     "ukl_cpu",
     "pcpu_hot",
-    "ukl_exit_work",
 ];
 
 /// The system calls that look at the registers of their caller, or change them, or do not come

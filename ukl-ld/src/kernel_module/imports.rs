@@ -38,11 +38,12 @@ use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::kernel::symbols;
 use crate::kernel_module::placeholder;
-use crate::thunk::code::Slot;
-use crate::thunk::object::Slots;
+use crate::thunk::code::ThunkCode;
+use crate::thunk::object::Block;
+use crate::thunk::object::ThunkObject;
 
-/// The section of the slots.
-pub const SECTION: &str = "ukl_routines";
+/// What the labels of the thunks begin with; the function's name follows.
+const LABEL: &str = "__ukl_thunks_import_";
 
 /// What other libraries have, too, by the beginnings of the names: a program that wants one of them
 /// lacks the library.
@@ -56,13 +57,13 @@ const NOPROF: &str = "_noprof";
 
 /// The kernel's functions and variables that a program may take.
 #[derive(Debug)]
-pub struct Routines {
+pub struct KernelImports {
     found: BTreeMap<String, symbols::Symbol>,
 }
 
-impl Routines {
+impl KernelImports {
     /// Looks for what the inputs of a link leave undefined and the kernel has.
-    pub fn find(args: &Args, kernel: &Path) -> Result<Routines> {
+    pub fn find(args: &Args, kernel: &Path) -> Result<KernelImports> {
         let mut names = Names::default();
         for path in args.inputs() {
             // What cannot be read is the linker's to say.
@@ -91,7 +92,7 @@ impl Routines {
                 found.insert((*name).clone(), symbol);
             }
         }
-        Ok(Routines { found })
+        Ok(KernelImports { found })
     }
 
     /// Whether there are none.
@@ -122,24 +123,35 @@ impl Routines {
         dir: &Path,
         kernel: &Kernel,
         options: &Options,
-    ) -> Result<[PathBuf; 2]> {
-        let messages = self
-            .found
-            .iter()
-            .filter(|(_, symbol)| symbol.function)
-            .map(|(name, _)| placeholder::make(&BTreeSet::from([name.clone()])));
-        let members = self.found.iter().map(|(name, symbol)| {
+    ) -> Result<ImageImports> {
+        let mut members = Vec::new();
+        let mut blocks = Vec::new();
+        for (name, symbol) in &self.found {
             let prefixed = symbol_rewriter::prefixed(name.as_bytes(), options);
-            match symbol.function {
-                true => routine(name, &prefixed, symbol.address, kernel),
-                false => variable(&prefixed, symbol.address),
+            if symbol.function {
+                let (member, block) = thunk(name, &prefixed, symbol.address, kernel)?;
+                members.push(Ok(member));
+                members.push(placeholder::make(&BTreeSet::from([name.clone()])));
+                blocks.push(block);
+            } else {
+                members.push(variable(&prefixed, symbol.address));
             }
-        });
-        Ok([
-            archive(&dir.join("libkernel-image.a"), members.chain(messages))?,
-            end_of_frames(dir)?,
-        ])
+        }
+        let archive = archive(&dir.join("libkernel-image.a"), members.into_iter())?;
+        Ok(ImageImports {
+            files: vec![archive, end_of_frames(dir)?],
+            blocks,
+        })
     }
+}
+
+/// What the image's link of the program gets.
+#[derive(Debug, Default)]
+pub struct ImageImports {
+    /// The files, to stand behind all others on the command line.
+    pub files: Vec<PathBuf>,
+    /// The thunks in them.
+    pub blocks: Vec<Block>,
 }
 
 /// What ends the frames for unwinding: crtend.o does no more, with slots behind it. A C library that
@@ -230,13 +242,13 @@ fn variable(name: &[u8], address: u64) -> Result<Vec<u8>> {
     )
 }
 
-/// A slot for a function of the kernel.
-fn routine(name: &str, prefixed: &[u8], address: u64, kernel: &Kernel) -> Result<Vec<u8>> {
-    let mut slots = Slots::new(SECTION);
-    let slot = Slot::kernel_code(None, Some(address), kernel);
-    let offset = slots.add(&slot, prefixed)?;
-    slots.at_ring3(offset, &placeholder::name(name))?;
-    slots.finish()
+/// An object with the thunk of a kernel function.
+fn thunk(name: &str, prefixed: &[u8], address: u64, kernel: &Kernel) -> Result<(Vec<u8>, Block)> {
+    let mut object = ThunkObject::new(&format!("{LABEL}{name}"), kernel);
+    let thunk = ThunkCode::function(None, Some(address), kernel)?;
+    let offset = object.add(&thunk, prefixed)?;
+    object.jump_at_ring3(offset, &placeholder::name(name))?;
+    object.finish()
 }
 
 fn archive(path: &Path, members: impl Iterator<Item = Result<Vec<u8>>>) -> Result<PathBuf> {
@@ -264,8 +276,10 @@ mod tests {
         let mut names = Names::default();
         names.take(&variable(b"here", 16).unwrap());
         assert!(names.defined.contains("here"));
-        let slots = routine("f", b"_ukl_f", 0xffff_ffff_8100_0000, &Kernel::none()).unwrap();
-        names.take(&slots);
+        let (object, block) =
+            thunk("f", b"_ukl_f", 0xffff_ffff_8100_0000, &Kernel::none()).unwrap();
+        names.take(&object);
+        assert_eq!(block.label, "__ukl_thunks_import_f");
         assert!(names.undefined.contains("__ukl_host_code_f"));
         assert!(names.defined.contains("_ukl_f"));
     }
@@ -282,10 +296,10 @@ mod tests {
             ("jiffies".to_owned(), symbol(false)),
             ("vmalloc".to_owned(), symbol(true)),
         ];
-        let routines = Routines {
+        let imports = KernelImports {
             found: found.into(),
         };
-        let path = routines.for_the_host(dir.path()).unwrap();
+        let path = imports.for_the_host(dir.path()).unwrap();
         let mut names = Names::default();
         names.take(&fs::read(path).unwrap());
         assert!(

@@ -2,11 +2,6 @@
 //! around it. `--ukl-shortcuts` has the program's system calls of a kind go there, and the function
 //! itself goes the kernel's way where a descriptor is not what it is made for.
 
-use crate::kernel_module::calls::Calls;
-use crate::kernel_module::link::Module;
-use crate::thunk::table;
-use crate::thunk::table::Stubs;
-
 /// The kinds, and which system calls belong to each: the number, and the function's name. Those of
 /// two kinds have one function, which looks what the descriptor is.
 const KINDS: &[(&str, &[(u32, &str)])] = &[
@@ -87,16 +82,6 @@ impl Shortcuts {
         calls
             .find(|(known, _)| *known == number)
             .map(|(_, function)| *function)
-    }
-
-    /// Has the slots of the system calls that are asked for call the module's functions. As they
-    /// stand they call the kernel's.
-    pub fn take(&self, stubs: &Stubs, module: &Module, calls: &mut Calls) {
-        for &(number, operand) in &stubs.calls {
-            if let Some(function) = self.of(number) {
-                calls.redirect(module, (table::START, operand), function);
-            }
-        }
     }
 }
 

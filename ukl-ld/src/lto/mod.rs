@@ -33,7 +33,6 @@ use crate::inputs::content::is_startup_part;
 use crate::program::Program;
 use crate::rewrite::Linked;
 use crate::rewrite::Rewritten;
-use crate::thunk::table::Stubs;
 use crate::tools;
 use crate::tools::Tools;
 
@@ -210,9 +209,8 @@ impl Lto<'_> {
             args: self.args,
             options: &options,
             inputs: &inputs,
-            stubs: &Stubs::default(),
-            calls: None,
-            routines: &[],
+            thunks: &[],
+            last: &[],
             temp: dir,
         };
         let words = link.words(&dir.join("whole"), more)?;

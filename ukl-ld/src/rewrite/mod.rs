@@ -33,8 +33,8 @@ mod lazy;
 pub struct Rewritten {
     /// For the linker's command line, in order.
     pub items: Vec<Linked>,
-    /// The stubs that they call.
-    pub stubs: BTreeSet<Thunk>,
+    /// The thunks that they call.
+    pub thunks: BTreeSet<Thunk>,
 }
 
 /// One word for the linker.
@@ -68,7 +68,7 @@ pub struct Rewriter<'r> {
 /// One rewritten file.
 struct Output {
     path: PathBuf,
-    stubs: BTreeSet<Thunk>,
+    thunks: BTreeSet<Thunk>,
 }
 
 impl Rewriter<'_> {
@@ -96,7 +96,7 @@ impl Rewriter<'_> {
                 }
             };
             let Some(output) = output else { continue };
-            all.stubs.extend(&output.stubs);
+            all.thunks.extend(&output.thunks);
             all.items.push(Linked::File {
                 path: output.path,
                 origin: origin.clone(),
@@ -124,7 +124,7 @@ impl Rewriter<'_> {
         shared::join(self.ld, &library.shared, &words, self.options, &path)?;
         Ok(Output {
             path,
-            stubs: parts.stubs,
+            thunks: parts.thunks,
         })
     }
 
@@ -149,7 +149,7 @@ impl Rewriter<'_> {
                 fs::write(&path, text).at(&path)?;
                 Ok(Output {
                     path,
-                    stubs: BTreeSet::new(),
+                    thunks: BTreeSet::new(),
                 })
             }
         }
@@ -162,21 +162,21 @@ impl Rewriter<'_> {
         if let Some(entry) = cache.and_then(|cache| cache.get(&data)) {
             return Ok(Output {
                 path: entry.path,
-                stubs: entry.stubs,
+                thunks: entry.thunks,
             });
         }
         let rewritten = self.rewrite(file, &data, explain)?;
-        let stubs = rewritten.report.thunks;
+        let thunks = rewritten.report.thunks;
         if let Some(cache) = cache
-            && let Ok(entry) = cache.put(&data, &rewritten.data, &stubs)
+            && let Ok(entry) = cache.put(&data, &rewritten.data, &thunks)
         {
             return Ok(Output {
                 path: entry.path,
-                stubs: entry.stubs,
+                thunks: entry.thunks,
             });
         }
         fs::write(&path, &rewritten.data).at(&path)?;
-        Ok(Output { path, stubs })
+        Ok(Output { path, thunks })
     }
 
     fn write(&self, file: &File, data: &[u8], path: PathBuf, explain: &Explain) -> Result<Output> {
@@ -184,7 +184,7 @@ impl Rewriter<'_> {
         fs::write(&path, &rewritten.data).at(&path)?;
         Ok(Output {
             path,
-            stubs: rewritten.report.thunks,
+            thunks: rewritten.report.thunks,
         })
     }
 

@@ -1,68 +1,45 @@
-//! The code of one slot, and how to unwind it.
+//! The code of one thunk, and how to unwind it.
 //!
-//! A slot is 128 bytes. Eight of them are what it does at ring 3; for that, they are copied to where
-//! it is entered ([`ring3`]). A slot that calls a kernel function switches to the kernel's stack,
-//! calls, looks there for work that the kernel has, and switches back. In between it is a part of the
-//! kernel (`ukl_on_kernel_stack()`): nothing is done between the look and the switch back, as the
-//! kernel, which knows the places of these instructions, makes a slot look again that was interrupted
-//! there.
+//! The kernel looks at some positions in a thunk, which the ABI of the kernel archive defines. This
+//! file writes the instructions and pads them to these positions.
+//!
+//! A thunk that calls a kernel function switches to the kernel stack, calls the function, tests
+//! whether the kernel has work to do before the thread returns, and switches back. Between the two
+//! switches the kernel treats the thread as kernel code (`ukl_on_kernel_stack()`). An interrupt
+//! between the test and the switch back could add such work; the kernel then makes the thunk repeat
+//! the test, which it can do because it knows the positions of the instructions.
+//!
+//! A thunk has two variants. The first [`RING3_SIZE`] bytes of the variant for ring 3 stand apart
+//! from the entry, and are copied over it for a program that runs at ring 3.
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::kernel::Call;
 use crate::kernel::Kernel;
+use crate::kernel::abi::Abi;
 
-/// The size of a slot, and its distance from the next one.
-pub const SIZE: usize = 128;
-
-/// How many bytes of a slot differ at ring 3.
-const RING3: usize = 8;
-
-/// Where the slot of a system call is entered; what it is at ring 3 stands in front.
-pub const ENTRY: usize = 8;
-
-/// Where a slot of kernel code has what it is at ring 3. It is entered where all are.
-pub const CODE_RING3: usize = 112;
-
-/// Behind the number and a SYSCALL: where a system call goes on after a restart.
-const RESTARTED: usize = 7;
+/// How many bytes of a thunk differ at ring 3.
+pub const RING3_SIZE: usize = 8;
 
 /// No system call has this number.
 const NO_NUMBER: u32 = u32::MAX;
 
-/// Where the instruction that switches the stack begins.
-const SWITCH: usize = 33;
+/// The longest instruction that x86 allows (Intel SDM, volume 2, 2.3.11).
+const LONGEST_INSTRUCTION: usize = 15;
 
-/// Where the called function comes back.
-const BACK: usize = 48;
+/// A segment override prefix, which has no effect in 64-bit mode (Intel SDM, volume 2, 2.1.1). It
+/// lengthens an instruction.
+const PREFIX: u8 = 0x2e;
 
-/// Where it gets its own stack back.
-const POP: usize = BACK + 17;
+/// DWARF's numbers of registers (System V psABI for x86-64, table 3.36).
+mod dwarf {
+    pub const RAX: u8 = 0;
+    pub const RCX: u8 = 2;
+    pub const RSP: u8 = 7;
+    pub const RETURN_ADDRESS: u8 = 16;
+}
 
-/// Where the operand of its call is.
-pub const CALL: usize = BACK - 4;
-
-/// In a slot for shared stacks: where its stack becomes the kernel's view of it.
-const SHARED_SWITCH: usize = 39;
-
-/// Where the called function comes back.
-const SHARED_BACK: usize = 53;
-
-/// Where the operand of its call is.
-pub const SHARED_CALL: usize = SHARED_BACK - 4;
-
-/// Where it goes on if it turns out that the kernel has no view of the stack.
-const SHARED_UNDO: usize = 112;
-
-/// The check's branch, in the slot of the same call that takes the kernel's stack.
-const CHECKED: usize = ENTRY + 8;
-
-const RAX: u8 = 0;
-const RCX: u8 = 2;
-const RSP: u8 = 7;
-const RETURN_ADDRESS: u8 = 16;
-
-/// The registers of a system call's arguments: how they are pushed and popped.
+/// The registers of a system call's arguments: the instructions that push and pop them.
 const ARGUMENTS: [(&[u8], &[u8]); 6] = [
     (&[0x57], &[0x5f]),             // rdi
     (&[0x56], &[0x5e]),             // rsi
@@ -72,175 +49,173 @@ const ARGUMENTS: [(&[u8], &[u8]); 6] = [
     (&[0x41, 0x51], &[0x41, 0x59]), // r9
 ];
 
-/// `syscall; ret`
-const SYSCALL: [u8; 3] = [0x0f, 0x05, 0xc3];
+/// The length of the instruction at the entry of a thunk that decrements `left`.
+const CHECK_SIZE: usize = 8;
 
-/// A jump or call whose operand the linker fills in.
+/// A reference from a thunk to an address of the kernel, which the linker fills in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operand {
-    /// Where it is in the slot; four bytes, relative to their end.
+    /// The offset of the 32-bit operand in the thunk. It is relative to its own end.
     pub offset: usize,
-    /// The address it refers to.
+    /// The address.
     pub target: u64,
 }
 
-/// A slot.
+/// A thunk.
 #[derive(Debug, Clone)]
-pub struct Slot {
-    /// Its code.
-    pub code: [u8; SIZE],
-    /// What in it refers to the kernel.
+pub struct ThunkCode {
+    /// The code.
+    pub code: Vec<u8>,
+    /// The offset at which calls enter.
+    pub entry: usize,
+    /// The offset of the bytes that replace those at the entry at ring 3.
+    pub ring3: usize,
+    /// The offset of the operand of the instruction that calls the kernel function, if there is one.
+    pub call: Option<usize>,
+    /// The references to the kernel.
     pub operands: Vec<Operand>,
-    /// DWARF call frame instructions, behind those of the CIE: CFA at rsp+8, return address at
-    /// CFA-8.
+    /// DWARF call frame instructions, to be executed after those of the CIE: the CFA at rsp+8, the
+    /// return address at CFA-8.
     pub frame: Vec<u8>,
 }
 
-impl Slot {
-    /// For a site that keeps its `syscall` behind the call: goes back over it, through rcx. Without
-    /// a number it is in eax.
-    pub fn skip(number: Option<u32>, kernel: &Kernel) -> Slot {
-        let mut slot = Writer::empty();
+impl ThunkCode {
+    /// A thunk for a site that keeps its `syscall` instruction behind the call of the thunk: it
+    /// returns behind that instruction. Without a number, the number is in eax.
+    pub fn skip(number: Option<u32>, kernel: &Kernel) -> Result<ThunkCode> {
+        let mut writer = Writer::new(&kernel.abi);
         if let Some(number) = number {
-            slot.number(number);
+            writer.load_number(number);
         }
-        slot.bytes(&[0xc3]);
-        slot.to(ENTRY);
+        writer.bytes(&[0xc3]); // ret
+        writer.at = writer.entry();
         if let Some(number) = number {
-            slot.number(number);
+            writer.load_number(number);
         }
-        slot.bytes(&[0x59]); // pop %rcx
-        slot.pushed(-1);
-        slot.cfa(&[0x09, RETURN_ADDRESS, RCX]); // DW_CFA_register
-        slot.bytes(&[0x48, 0x8d, 0x49, 0x02]); // lea 2(%rcx), %rcx
-        slot.jump(kernel.entry_flags);
-        slot.finish()
+        writer.bytes(&[0x59]); // pop %rcx
+        writer.pushed(-1);
+        writer.cfa(&[0x09, dwarf::RETURN_ADDRESS, dwarf::RCX]); // DW_CFA_register
+        writer.bytes(&[0x48, 0x8d, 0x49, 0x02]); // lea 2(%rcx), %rcx
+        writer.jump(kernel.entry_flags);
+        writer.finish(0, None)
     }
 
-    /// For a site that is just a call: comes back by a return. It preserves those argument
-    /// registers whose bit in `live` is set. With `call`, it calls the kernel's function as long as
-    /// the kernel allows it.
-    pub fn call(number: u32, live: u8, call: Option<Call>, kernel: &Kernel) -> Slot {
-        let mut slot = Writer::new(number);
+    /// A thunk for a site that is only a call: the thunk returns like a function. It preserves the
+    /// argument registers whose bits are set in `preserved`. With `call`, it calls the kernel
+    /// function directly while the kernel allows it.
+    pub fn syscall(
+        number: u32,
+        preserved: u8,
+        call: Option<Call>,
+        kernel: &Kernel,
+    ) -> Result<ThunkCode> {
+        let mut writer = Writer::with_syscall(&kernel.abi, number);
         let Some(call) = call else {
-            slot.base(number, kernel);
-            return slot.finish();
+            writer.full_path(number, kernel);
+            return writer.finish(0, None);
         };
-        let kept = slot.keep_for(call, live);
-        let to_base = slot.check(kernel);
-        slot.push(&kept);
+        let pushed = writer.declare_pushed(arguments_to_push(call, preserved));
+        let to_full_path = writer.check_left(kernel);
+        writer.push(&pushed);
         if call.arguments > 3 {
-            slot.bytes(&[0x4c, 0x89, 0xd1]); // mov %r10, %rcx
+            writer.bytes(&[0x4c, 0x89, 0xd1]); // mov %r10, %rcx
         }
-        let to_exit = slot.kernel_function(Some(call.function), kernel);
-        slot.back(live, &kept);
-        slot.land(to_base);
-        slot.base(number, kernel);
-        slot.exit(to_exit, number, &kept, kernel.exit);
-        slot.finish()
+        let to_exit = writer.call_on_kernel_stack(Some(call.function), kernel);
+        writer.return_to_site(preserved, &pushed);
+        writer.land(to_full_path);
+        writer.full_path(number, kernel);
+        writer.exit(to_exit, number, &pushed, kernel.exit);
+        writer.finish(0, Some(call_operand(kernel.abi.thunk.ret)))
     }
 
-    /// The same for a stack that the kernel has a view of, at a distance and down to a limit. Behind
-    /// it has to stand the slot of [`Slot::call`], which is for all other stacks.
-    pub fn shared(number: u32, live: u8, call: Call, kernel: &Kernel) -> Slot {
-        let mut slot = Writer::new(number);
-        let kept = slot.keep_for(call, live);
-        // What comes between is padded to a fixed length, by both ends: no instruction has more
-        // than 15 bytes.
-        let shift = if call.arguments > 3 { 3 } else { 0 };
-        let pushes: usize = kept.iter().map(|&index| ARGUMENTS[index].0.len()).sum();
-        let padding = SHARED_SWITCH - 27 - pushes - shift;
-        slot.fill(ENTRY + padding.min(6), 0x2e);
-        slot.bytes(&[0x65, 0x48, 0x3b, 0x24, 0x25]); // cmp %gs:low, %rsp
-        slot.word(kernel.low);
-        slot.bytes(&[0x65, 0xff, 0x0c, 0x25]); // decl %gs:left, which leaves the carry alone
-        slot.word(kernel.left);
-        let elsewhere = slot.branch(0x76); // jbe
-        slot.push(&kept);
-        if shift > 0 {
-            slot.bytes(&[0x4c, 0x89, 0xd1]); // mov %r10, %rcx
-        }
-        slot.fill(SHARED_SWITCH, 0x2e);
-        slot.bytes(&[0x65, 0x48, 0x03, 0x24, 0x25]); // add %gs:delta, %rsp
-        slot.word(kernel.delta);
-        slot.operand(0xe8, call.function); // call
-        debug_assert_eq!(slot.at, SHARED_BACK);
-        let to_exit = slot.look(kernel);
-        slot.bytes(&[0x65, 0x48, 0x2b, 0x24, 0x25]); // sub %gs:delta, %rsp
-        slot.word(kernel.delta);
-        slot.back(live, &kept);
+    /// The same for a stack that is mapped into the kernel's half, too. The thunk behind it in the
+    /// object has to be that of [`ThunkCode::syscall`] for the same call, which serves all other stacks.
+    pub fn shared(number: u32, preserved: u8, call: Call, kernel: &Kernel) -> Result<ThunkCode> {
+        let layout = &kernel.abi.shared;
+        let mut writer = Writer::with_syscall(&kernel.abi, number);
+        let pushed = writer.declare_pushed(arguments_to_push(call, preserved));
+        let shift: &[u8] = match call.arguments > 3 {
+            true => &[0x4c, 0x89, 0xd1], // mov %r10, %rcx
+            false => &[],
+        };
+        // The cmp takes up to 6 bytes of the padding, the add the rest: each has 9 bytes without it.
+        let pushes: usize = pushed.iter().map(|&index| ARGUMENTS[index].0.len()).sum();
+        let code = 9 + 8 + 2 + pushes + shift.len();
+        let padding = layout.switch.saturating_sub(writer.at + code);
+        writer.pad(padding.min(LONGEST_INSTRUCTION - 9), 9);
+        writer.bytes(&[0x65, 0x48, 0x3b, 0x24, 0x25]); // cmp %gs:low, %rsp
+        writer.word(kernel.low);
+        writer.bytes(&[0x65, 0xff, 0x0c, 0x25]); // decl %gs:left, which preserves the carry flag
+        writer.word(kernel.left);
+        let elsewhere = writer.branch(0x76); // jbe
+        writer.push(&pushed);
+        writer.bytes(shift);
+        writer.pad_to("UKL_SHARED_SWITCH", layout.switch, 9);
+        writer.bytes(&[0x65, 0x48, 0x03, 0x24, 0x25]); // add %gs:delta, %rsp
+        writer.word(kernel.delta);
+        writer.pad_to("UKL_SHARED_RETURN", layout.ret.saturating_sub(5), 5);
+        writer.operand(0xe8, call.function); // call
+        let to_exit = writer.test_exit_work(kernel);
+        writer.bytes(&[0x65, 0x48, 0x2b, 0x24, 0x25]); // sub %gs:delta, %rsp
+        writer.word(kernel.delta);
+        writer.return_to_site(preserved, &pushed);
 
-        slot.land(elsewhere);
-        slot.next(CHECKED);
-        slot.exit(to_exit, number, &kept, kernel.exit_shared);
-        debug_assert!(slot.at <= SHARED_UNDO);
-        slot.to(SHARED_UNDO);
-        slot.bytes(&[0x48, 0x8d, 0x64, 0x24, 8 * kept.len() as u8]); // lea n(%rsp), %rsp
-        slot.pushed(-(kept.len() as i32));
-        slot.next(ENTRY);
-        slot.finish()
+        writer.land(elsewhere);
+        // The other thunk's check is done.
+        writer.jump_to_next(writer.entry() + CHECK_SIZE);
+        writer.exit(to_exit, number, &pushed, kernel.exit_shared);
+        writer.move_to("UKL_SHARED_UNDO", layout.undo);
+        writer.bytes(&[0x48, 0x8d, 0x64, 0x24, 8 * pushed.len() as u8]); // lea n(%rsp), %rsp
+        writer.pushed(-(pushed.len() as i32));
+        writer.jump_to_next(writer.entry());
+        writer.finish(0, Some(call_operand(layout.ret)))
     }
 
-    /// For a function of the kernel or of kernel code that a program calls like a function of C. An
-    /// address that is not known yet, init puts at [`CALL`]. If it stands for a system call, this is
-    /// its number and how many arguments it has: the way is that of the system call then, with all
-    /// that can come between. What is to be at ring 3 is a jump, whose operand is left open
-    /// ([`CODE_RING3`]).
-    pub fn kernel_code(call: Option<(u32, usize)>, function: Option<u64>, kernel: &Kernel) -> Slot {
-        let number = call.map_or(NO_NUMBER, |(number, _)| number);
-        let mut slot = Writer::new(number);
-        let kept = slot.keep(0..call.map_or(0, |(_, arguments)| arguments));
-        let to_base = call.map(|(_, arguments)| {
+    /// A thunk for a function of the kernel, or of kernel code, that the program calls like a C
+    /// function. If its address is not known yet, init writes it to [`ThunkCode::call`]. `syscall`: the
+    /// function stands for this system call, given by its number and its number of arguments. The
+    /// thunk then takes the same path as the system call's thunk, so that tracing, restarts and
+    /// signals work. The code for ring 3 is a jump, whose operand the caller fills in.
+    pub fn function(
+        syscall: Option<(u32, usize)>,
+        function: Option<u64>,
+        kernel: &Kernel,
+    ) -> Result<ThunkCode> {
+        let number = syscall.map_or(NO_NUMBER, |(number, _)| number);
+        let mut writer = Writer::with_syscall(&kernel.abi, number);
+        let pushed = writer.declare_pushed(0..syscall.map_or(0, |(_, arguments)| arguments));
+        let to_full_path = syscall.map(|(_, arguments)| {
             if arguments > 3 {
-                slot.bytes(&[0x49, 0x89, 0xca]); // mov %rcx, %r10
+                writer.bytes(&[0x49, 0x89, 0xca]); // mov %rcx, %r10
             }
-            slot.check(kernel)
+            writer.check_left(kernel)
         });
-        slot.push(&kept);
-        if call.is_none() {
-            let over = slot.branch(0xeb); // jmp
-            slot.to(SWITCH - 3);
-            slot.land(over);
+        writer.push(&pushed);
+        let to_exit = writer.call_on_kernel_stack(function, kernel);
+        writer.drop(&pushed);
+        writer.bytes(&[0xc3]); // ret
+        if let Some(to_full_path) = to_full_path {
+            writer.land(to_full_path);
+            writer.full_path(number, kernel);
         }
-        let to_exit = slot.kernel_function(function, kernel);
-        slot.drop(&kept);
-        slot.bytes(&[0xc3]);
-        if let Some(to_base) = to_base {
-            slot.land(to_base);
-            slot.base(number, kernel);
-        }
-        slot.exit(to_exit, number, &kept, kernel.exit);
-        debug_assert!(slot.at <= CODE_RING3);
-        slot.to(CODE_RING3);
-        slot.bytes(&[0xe9, 0, 0, 0, 0]); // jmp
-        slot.finish()
+        writer.exit(to_exit, number, &pushed, kernel.exit);
+        let layout = &kernel.abi.thunk;
+        let ring3 = layout.preserved.saturating_sub(RING3_SIZE) & !15;
+        writer.move_to("UKL_THUNK_PRESERVED", ring3);
+        writer.bytes(&[0xe9, 0, 0, 0, 0]); // jmp
+        writer.finish(ring3, Some(call_operand(layout.ret)))
     }
 }
 
-/// Slots that follow each other in a program's file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Table {
-    /// The offset of the first.
-    pub file_offset: u64,
-    /// How many there are.
-    pub count: u64,
-    /// Where a slot has what it is at ring 3.
-    pub ring3: usize,
+/// The arguments that a thunk pushes: all arguments of the call, for a restart, and all others that
+/// the site needs afterwards.
+fn arguments_to_push(call: Call, preserved: u8) -> impl Iterator<Item = usize> {
+    (0..6).filter(move |&index| index < call.arguments || preserved & 1 << index != 0)
 }
 
-impl Table {
-    /// Makes the slots what they are at ring 3: copies that from within each to where it is entered.
-    pub fn leave_out(&self, program: &mut [u8]) -> Result<()> {
-        for index in 0..self.count {
-            let at = self.file_offset + index * SIZE as u64;
-            let slot = usize::try_from(at)
-                .ok()
-                .and_then(|at| program.get_mut(at..at + SIZE))
-                .ok_or_else(|| Error::Program("slots behind its end".into()))?;
-            slot.copy_within(self.ring3..self.ring3 + RING3, ENTRY);
-        }
-        Ok(())
-    }
+/// The position of the operand of a call that returns to this position.
+fn call_operand(ret: usize) -> usize {
+    ret.saturating_sub(4)
 }
 
 /// Arguments as bits.
@@ -248,64 +223,116 @@ fn mask(arguments: &[usize]) -> u8 {
     arguments.iter().fold(0, |mask, index| mask | 1 << index)
 }
 
-/// Writes a slot from its beginning on.
-struct Writer {
-    code: [u8; SIZE],
+/// Writes the code of a thunk. It remembers the first thing that the layout has no room for;
+/// [`Writer::finish`] reports it.
+struct Writer<'a> {
+    abi: &'a Abi,
+    code: Vec<u8>,
     at: usize,
     operands: Vec<Operand>,
     frame: Vec<u8>,
-    /// Up to where `frame` describes it.
+    /// The offset up to which `frame` describes the code.
     described: usize,
-    /// What is on the stack above the return address, in words.
+    /// How many words are on the stack above the return address.
     depth: i32,
+    problem: Option<String>,
 }
 
-impl Writer {
-    /// A slot that begins with a system call and goes on where it is entered.
-    fn new(number: u32) -> Writer {
-        let mut slot = Writer::empty();
-        slot.number(number);
-        slot.bytes(&SYSCALL);
-        debug_assert_eq!(slot.at, ENTRY);
-        slot
-    }
-
-    fn empty() -> Writer {
+impl<'a> Writer<'a> {
+    fn new(abi: &'a Abi) -> Self {
         Writer {
-            code: [0xcc; SIZE],
+            abi,
+            code: vec![0xcc; abi.thunk.size], // int3
             at: 0,
             operands: Vec::new(),
             frame: Vec::new(),
             described: 0,
             depth: 0,
+            problem: None,
         }
     }
 
+    /// Begins with the system call itself, which is the code at ring 3 and what a restarted call
+    /// executes, and continues at the entry.
+    fn with_syscall(abi: &'a Abi, number: u32) -> Self {
+        let mut writer = Writer::new(abi);
+        writer.pad_to("UKL_THUNK_NUMBER", abi.thunk.number.saturating_sub(1), 5);
+        writer.load_number(number);
+        writer.pad_to("UKL_THUNK_RESTART", abi.thunk.restart.saturating_sub(2), 2);
+        writer.bytes(&[0x0f, 0x05]); // syscall
+        writer.bytes(&[0xc3]); // ret
+        if writer.at > RING3_SIZE {
+            writer.fail(format!(
+                "UKL_THUNK_RESTART is {}, but the code for ring 3 has {RING3_SIZE} bytes",
+                abi.thunk.restart
+            ));
+        }
+        writer
+    }
+
+    /// The offset at which calls enter.
+    fn entry(&self) -> usize {
+        self.abi.thunk.restart + 1
+    }
+
+    fn fail(&mut self, problem: String) {
+        self.problem.get_or_insert(problem);
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
-        self.code[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        match self.code.get_mut(self.at..self.at + bytes.len()) {
+            Some(place) => place.copy_from_slice(bytes),
+            None => self.fail(format!(
+                "UKL_THUNK_SIZE is {}, which is too small for the code",
+                self.abi.thunk.size
+            )),
+        }
         self.at += bytes.len();
     }
 
-    /// An operand of 32 bits.
+    /// A 32-bit operand.
     fn word(&mut self, value: u64) {
         self.bytes(&(value as u32).to_le_bytes());
     }
 
-    fn to(&mut self, at: usize) {
-        self.at = at;
+    /// Goes to a position without code that leads there.
+    fn move_to(&mut self, name: &str, position: usize) {
+        if self.at > position {
+            self.fail(format!(
+                "{name} leaves {position} bytes for code that takes {}",
+                self.at
+            ));
+        }
+        self.at = position;
     }
 
-    fn fill(&mut self, to: usize, byte: u8) {
-        while self.at < to {
-            self.bytes(&[byte]);
+    /// Pads so that the next instruction begins at a position. Its length is `next`.
+    fn pad_to(&mut self, name: &str, position: usize, next: usize) {
+        match position.checked_sub(self.at) {
+            Some(gap) => self.pad(gap, next),
+            None => self.move_to(name, position),
         }
     }
 
-    fn number(&mut self, number: u32) {
+    /// Fills a gap in front of an instruction of `next` bytes: by prefixes of this instruction, which
+    /// cost no time, or by a jump if they would make it too long.
+    fn pad(&mut self, gap: usize, next: usize) {
+        if gap + next <= LONGEST_INSTRUCTION {
+            (0..gap).for_each(|_| self.bytes(&[PREFIX]));
+        } else {
+            let end = self.at + gap;
+            let over = self.branch(0xeb); // jmp
+            self.at = end;
+            self.land(over);
+        }
+    }
+
+    fn load_number(&mut self, number: u32) {
         self.bytes(&[0xb8]); // mov $number, %eax
         self.word(number.into());
     }
 
+    /// An instruction whose operand is relative to an address of the kernel.
     fn operand(&mut self, opcode: u8, target: u64) {
         self.bytes(&[opcode]);
         self.operands.push(Operand {
@@ -319,301 +346,187 @@ impl Writer {
         self.operand(0xe9, target);
     }
 
-    /// A short jump forward; returns where its operand is.
+    /// A short branch forward. Returns the position of its operand.
     fn branch(&mut self, opcode: u8) -> usize {
         self.bytes(&[opcode, 0]);
         self.at - 1
     }
 
-    /// Makes a branch land here.
+    /// Makes a branch end here.
     fn land(&mut self, operand: usize) {
-        self.code[operand] = (self.at - operand - 1) as u8;
+        let distance = self.at as isize - (operand as isize + 1);
+        match (i8::try_from(distance), self.code.get_mut(operand)) {
+            (Ok(distance), Some(place)) => *place = distance as u8,
+            _ => self.fail("a branch would be longer than 127 bytes".into()),
+        }
     }
 
-    /// Says which arguments are going to be pushed: the kernel finds them so while the call blocks
-    /// (`ukl_blocked_regs()`).
-    fn keep(&mut self, arguments: impl Iterator<Item = usize>) -> Vec<usize> {
-        let kept: Vec<usize> = arguments.collect();
-        self.code[SIZE - 1] = mask(&kept);
-        kept
+    /// Writes the mask of the arguments that the code is going to push, so that the kernel finds
+    /// them while the call blocks (`ukl_blocked_regs()`).
+    fn declare_pushed(&mut self, arguments: impl Iterator<Item = usize>) -> Vec<usize> {
+        let pushed: Vec<usize> = arguments.collect();
+        let at = self.abi.thunk.preserved;
+        match self.code.get_mut(at) {
+            Some(byte) => *byte = mask(&pushed),
+            None => self.fail(format!(
+                "UKL_THUNK_PRESERVED is {at}, which is outside the thunk"
+            )),
+        }
+        pushed
     }
 
-    /// The same for a call: all of its arguments are kept for a restart, even if nobody wants them
-    /// afterwards.
-    fn keep_for(&mut self, call: Call, live: u8) -> Vec<usize> {
-        self.keep((0..6).filter(|&index| index < call.arguments || live & 1 << index != 0))
-    }
-
-    /// Back to the site, with the registers that it wants preserved.
-    fn back(&mut self, live: u8, kept: &[usize]) {
-        match live {
-            0 => self.drop(kept),
-            _ => self.pop(kept),
+    /// Returns to the site, with the registers that it wants preserved.
+    fn return_to_site(&mut self, preserved: u8, pushed: &[usize]) {
+        match preserved {
+            0 => self.drop(pushed),
+            _ => self.pop(pushed),
         }
         self.bytes(&[0xc3]); // ret
     }
 
-    /// Whether the kernel allows a call of its own function. Returns the branch that is taken if it
-    /// does not.
-    fn check(&mut self, kernel: &Kernel) -> usize {
+    /// Tests whether the call may bypass the full path. Returns the branch for a call that may not.
+    fn check_left(&mut self, kernel: &Kernel) -> usize {
         self.bytes(&[0x65, 0xff, 0x0c, 0x25]); // decl %gs:left
         self.word(kernel.left);
         self.branch(0x7e) // jle
     }
 
-    fn push(&mut self, kept: &[usize]) {
-        for &index in kept {
+    fn push(&mut self, arguments: &[usize]) {
+        for &index in arguments {
             self.bytes(ARGUMENTS[index].0);
             self.pushed(1);
         }
     }
 
-    fn pop(&mut self, kept: &[usize]) {
-        for &index in kept.iter().rev() {
+    fn pop(&mut self, arguments: &[usize]) {
+        for &index in arguments.iter().rev() {
             self.bytes(ARGUMENTS[index].1);
             self.pushed(-1);
         }
     }
 
-    /// Takes the arguments off the stack without a look at them.
-    fn drop(&mut self, kept: &[usize]) {
-        if !kept.is_empty() {
-            let size = 8 * kept.len() as u8;
+    /// Removes pushed arguments without restoring them.
+    fn drop(&mut self, arguments: &[usize]) {
+        if !arguments.is_empty() {
+            let size = 8 * arguments.len() as u8;
             self.bytes(&[0x48, 0x83, 0xc4, size]); // add $size, %rsp
-            self.pushed(-(kept.len() as i32));
+            self.pushed(-(arguments.len() as i32));
         }
     }
 
-    /// The system call with all its work.
-    fn base(&mut self, number: u32, kernel: &Kernel) {
-        self.number(number);
-        self.address(RESTARTED);
+    /// The system call by the full path.
+    fn full_path(&mut self, number: u32, kernel: &Kernel) {
+        self.load_number(number);
+        self.load_address(self.abi.thunk.restart);
         self.jump(kernel.entry);
     }
 
-    /// Loads the address of a place in the slot into rcx.
-    fn address(&mut self, place: usize) {
-        let distance = place as i32 - (self.at as i32 + 7);
-        self.bytes(&[0x48, 0x8d, 0x0d]); // lea place(%rip), %rcx
+    /// Loads the address of a position in the thunk into rcx.
+    fn load_address(&mut self, position: usize) {
+        let distance = position as i32 - (self.at as i32 + 7);
+        self.bytes(&[0x48, 0x8d, 0x0d]); // lea position(%rip), %rcx
         self.bytes(&distance.to_le_bytes());
     }
 
-    /// The way out, on the kernel's stack, if it has work to do: makes the call a system call, whose
-    /// registers the kernel takes from the program's stack (`ukl_exit()`).
-    fn exit(&mut self, branch: usize, number: u32, kept: &[usize], exit: u64) {
+    /// Leaves by the full path, on the kernel stack: the kernel turns the call into a system call,
+    /// whose registers it takes from the program's stack (`ukl_exit()`).
+    fn exit(&mut self, branch: usize, number: u32, pushed: &[usize], exit: u64) {
+        let word = &self.abi.exit;
+        let preserved = u64::from(mask(pushed)) << word.preserved_shift;
+        let value = u64::from(number & word.number_mask) | preserved;
         self.land(branch);
-        self.pushed(kept.len() as i32);
-        self.bytes(&[0x41, 0xba]); // mov $call, %r10d
-        self.word(u64::from(number & 0xff_ffff) | u64::from(mask(kept)) << 24);
-        self.address(0);
+        self.pushed(pushed.len() as i32);
+        self.bytes(&[0x41, 0xba]); // mov $value, %r10d
+        self.word(value);
+        self.load_address(0);
         self.jump(exit);
     }
 
-    /// Jumps to this place of the slot behind.
-    fn next(&mut self, place: usize) {
-        let distance = (SIZE + place) as i32 - (self.at as i32 + 5);
-        self.bytes(&[0xe9]);
+    /// Jumps to a position in the next thunk of the object.
+    fn jump_to_next(&mut self, position: usize) {
+        let distance = (self.abi.thunk.size + position) as i32 - (self.at as i32 + 5);
+        self.bytes(&[0xe9]); // jmp
         self.bytes(&distance.to_le_bytes());
     }
 
-    /// Looks for work that the kernel has. Returns the branch that is taken if there is any.
-    fn look(&mut self, kernel: &Kernel) -> usize {
+    /// Tests whether the kernel has work to do before the thread returns to the program. Returns the
+    /// branch for that case.
+    fn test_exit_work(&mut self, kernel: &Kernel) -> usize {
         self.bytes(&[0x65, 0x48, 0x8b, 0x0c, 0x25]); // mov %gs:current, %rcx
         self.word(kernel.current);
         self.bytes(&[0xf7, 0x01]); // testl $work, (%rcx)
-        self.word(kernel.exit_work);
+        self.word(self.abi.exit_work.into());
         self.branch(0x75) // jne
     }
 
-    /// Calls a function on the kernel's stack and comes back, at the places that the kernel knows.
-    /// A function that is not known yet leaves the operand open. Returns the branch that is taken
-    /// if the kernel has work to do.
-    fn kernel_function(&mut self, function: Option<u64>, kernel: &Kernel) -> usize {
-        // Prefixes that mean nothing fill the gap without an instruction.
-        self.fill(SWITCH - 3, 0x2e);
+    /// Calls a function on the kernel stack. A function that is not known yet leaves the operand
+    /// open. Returns the branch for work that the kernel has to do.
+    fn call_on_kernel_stack(&mut self, function: Option<u64>, kernel: &Kernel) -> usize {
+        let layout = &self.abi.thunk;
+        let (switch, ret, pop) = (layout.switch, layout.ret, layout.pop);
+        self.pad_to("UKL_THUNK_SWITCH", switch.saturating_sub(3), 3);
         self.bytes(&[0x48, 0x89, 0xe0]); // mov %rsp, %rax
         self.bytes(&[0x65, 0x48, 0x8b, 0x24, 0x25]); // mov %gs:stack, %rsp
         self.word(kernel.stack);
         let depth = (8 + 8 * self.depth) as u8;
-        self.cfa(&[0x0c, RAX, depth]); // DW_CFA_def_cfa
+        self.cfa(&[0x0c, dwarf::RAX, depth]); // DW_CFA_def_cfa
         self.bytes(&[0x50]); // push %rax
         // DW_CFA_def_cfa_expression: DW_OP_breg7 0, DW_OP_deref, DW_OP_plus_uconst
         self.cfa(&[0x0f, 5, 0x77, 0, 0x06, 0x23, depth]);
+        self.pad_to("UKL_THUNK_RETURN", ret.saturating_sub(5), 5);
         match function {
-            Some(function) => self.operand(0xe8, function),
+            Some(function) => self.operand(0xe8, function), // call
             None => self.bytes(&[0xe8, 0, 0, 0, 0]),
         }
-        debug_assert_eq!(self.at, BACK);
-        let to_exit = self.look(kernel);
-        debug_assert_eq!(self.at, POP);
+        let to_exit = self.test_exit_work(kernel);
+        self.pad_to("UKL_THUNK_POP", pop, 1);
         self.bytes(&[0x5c]); // pop %rsp
-        self.cfa(&[0x0c, RSP, depth]);
+        self.cfa(&[0x0c, dwarf::RSP, depth]);
         to_exit
     }
 
-    /// The instruction before here has pushed so many words.
+    /// Notes that the instruction before this position has pushed so many words.
     fn pushed(&mut self, words: i32) {
         self.depth += words;
         let offset = (8 + 8 * self.depth) as u8;
         self.cfa(&[0x0e, offset]); // DW_CFA_def_cfa_offset
     }
 
-    /// From here on, these call frame instructions hold.
+    /// Adds call frame instructions that hold from this position on.
     fn cfa(&mut self, instructions: &[u8]) {
-        let delta = (self.at - self.described) as u8;
+        let delta = self.at - self.described;
         // DW_CFA_advance_loc has room for six bits.
-        match delta {
-            0 => {}
-            1..64 => self.frame.push(0x40 | delta),
-            _ => self.frame.extend([0x02, delta]),
+        match u8::try_from(delta) {
+            Ok(0) => {}
+            Ok(delta @ 1..64) => self.frame.push(0x40 | delta),
+            Ok(delta) => self.frame.extend([0x02, delta]), // DW_CFA_advance_loc1
+            Err(_) => self.fail("a thunk has more than 255 bytes without frame changes".into()),
         }
         self.described = self.at;
         self.frame.extend(instructions);
     }
 
-    fn finish(self) -> Slot {
-        debug_assert!(self.at < SIZE);
-        Slot {
-            code: self.code,
-            operands: self.operands,
-            frame: self.frame,
+    fn finish(mut self, ring3: usize, call: Option<usize>) -> Result<ThunkCode> {
+        let end = self.abi.thunk.preserved;
+        if self.at > end {
+            self.fail(format!(
+                "UKL_THUNK_PRESERVED leaves {end} bytes for code that takes {}",
+                self.at
+            ));
+        }
+        match self.problem {
+            Some(problem) => Err(Error::ThunkLayout(problem)),
+            None => Ok(ThunkCode {
+                entry: self.abi.thunk.restart + 1,
+                code: self.code,
+                ring3,
+                call,
+                operands: self.operands,
+                frame: self.frame,
+            }),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kernel() -> Kernel {
-        Kernel {
-            left: 0x1000,
-            stack: 0x2000,
-            current: 0x3000,
-            exit_work: 0x4000,
-            delta: 0x5000,
-            low: 0x6000,
-            ..Kernel::none()
-        }
-    }
-
-    fn all() -> impl Iterator<Item = Slot> {
-        (0..=6).flat_map(|arguments| {
-            (0..64).map(move |live| {
-                let call = Call {
-                    function: 0xffff_ffff_8123_4560,
-                    arguments,
-                };
-                Slot::call(39, live, Some(call), &kernel())
-            })
-        })
-    }
-
-    fn shared() -> impl Iterator<Item = Slot> {
-        (0..=6).flat_map(|arguments| {
-            (0..64).map(move |live| {
-                let call = Call {
-                    function: 0xffff_ffff_8123_4560,
-                    arguments,
-                };
-                Slot::shared(39, live, call, &kernel())
-            })
-        })
-    }
-
-    fn kernel_code() -> impl Iterator<Item = Slot> {
-        let calls = (0..=6).map(|arguments| Some((39, arguments)));
-        calls
-            .chain([None])
-            .map(|call| Slot::kernel_code(call, None, &kernel()))
-    }
-
-    #[test]
-    fn the_kernel_finds_the_instructions_where_it_looks() {
-        for slot in all().chain(kernel_code()) {
-            let code = slot.code;
-            assert_eq!(code[5..8], SYSCALL);
-            assert_eq!(code[SWITCH..SWITCH + 5], [0x65, 0x48, 0x8b, 0x24, 0x25]);
-            assert_eq!(code[SWITCH + 9], 0x50);
-            assert_eq!(code[BACK - 5], 0xe8);
-            assert_eq!(code[BACK..BACK + 5], [0x65, 0x48, 0x8b, 0x0c, 0x25]);
-            assert_eq!(code[POP - 2], 0x75);
-            assert_eq!(code[POP], 0x5c);
-        }
-    }
-
-    #[test]
-    fn the_kernel_finds_the_instructions_of_shared_stacks() {
-        for slot in shared() {
-            let code = slot.code;
-            assert_eq!(code[SHARED_SWITCH + 2..][..3], [0x03, 0x24, 0x25]);
-            assert_eq!(code[48], 0xe8);
-            assert_eq!(code[53..58], [0x65, 0x48, 0x8b, 0x0c, 0x25]);
-            assert_eq!(code[70..75], [0x65, 0x48, 0x2b, 0x24, 0x25]);
-            assert_eq!(code[112..116], [0x48, 0x8d, 0x64, 0x24]);
-            let kept = code[SIZE - 1].count_ones() as u8;
-            assert_eq!(code[116], 8 * kept);
-            // To the next slot.
-            assert_eq!(code[117..122], [0xe9, 14, 0, 0, 0]);
-            let elsewhere = (0..SIZE)
-                .find(|&at| code[at..].starts_with(&[0x76]))
-                .unwrap();
-            let jump = elsewhere + 2 + code[elsewhere + 1] as usize;
-            assert_eq!(code[jump], 0xe9);
-            let distance = i32::from_le_bytes(code[jump + 1..jump + 5].try_into().unwrap());
-            assert_eq!(jump as i32 + 5 + distance, (SIZE + CHECKED) as i32);
-        }
-        assert!(all().all(|slot| slot.code[CHECKED] == 0x7e));
-    }
-
-    #[test]
-    fn the_way_out_tells_what_the_call_was() {
-        let exit = |slot: Slot| {
-            let at = POP + slot.code[POP - 1] as usize;
-            assert_eq!(slot.code[at..at + 2], [0x41, 0xba]);
-            u32::from_le_bytes(slot.code[at + 2..at + 6].try_into().unwrap())
-        };
-        for slot in all() {
-            let kept = slot.code[SIZE - 1];
-            assert_eq!(exit(slot), u32::from(kept) << 24 | 39);
-        }
-        assert_eq!(
-            exit(Slot::kernel_code(Some((44, 6)), None, &kernel())),
-            0x3f00_002c
-        );
-        assert_eq!(exit(Slot::kernel_code(None, None, &kernel())), 0x00ff_ffff);
-    }
-
-    #[test]
-    fn instructions_are_no_longer_than_15_bytes() {
-        for slot in all().chain(kernel_code()).chain(shared()) {
-            let mut code = iced_x86::Decoder::new(64, &slot.code[..SIZE - 1], 0);
-            while code.can_decode() {
-                let instruction = code.decode();
-                assert!(!instruction.is_invalid(), "{:x?}", slot.code);
-            }
-        }
-    }
-
-    #[test]
-    fn at_ring_3_a_call_is_the_system_call() {
-        for slot in all() {
-            assert_eq!(slot.code[..ENTRY], [0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3]);
-        }
-        let skip = Slot::skip(Some(57), &kernel());
-        assert_eq!(skip.code[..6], [0xb8, 57, 0, 0, 0, 0xc3]);
-        assert_eq!(Slot::skip(None, &kernel()).code[0], 0xc3);
-    }
-
-    #[test]
-    fn branches_land_on_the_number_and_on_the_way_out() {
-        for slot in all() {
-            let base = 18 + slot.code[17] as usize;
-            assert_eq!(slot.code[base..base + 5], [0xb8, 39, 0, 0, 0]);
-            let lea = base + 5;
-            assert_eq!(slot.code[lea..lea + 3], [0x48, 0x8d, 0x0d]);
-            let distance = i32::from_le_bytes(slot.code[lea + 3..lea + 7].try_into().unwrap());
-            assert_eq!((lea + 7) as i32 + distance, RESTARTED as i32);
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! An object of slots: their code one behind the other, and the unwind information of each.
+//! Object files of thunks: the code of the thunks, and the unwind information of each.
 
 use object::write::Object;
 use object::write::Relocation;
@@ -11,62 +11,87 @@ use object::{SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use crate::elf_writer;
 use crate::error::Error;
 use crate::error::Result;
-use crate::thunk::code;
-use crate::thunk::code::Slot;
+use crate::kernel::Kernel;
+use crate::thunk::code::ThunkCode;
 
-const SIZE: u64 = code::SIZE as u64;
+/// The section of the code.
+const SECTION: &[u8] = b".text.unlikely.ukl_thunks";
 
-/// The object while slots are added.
-pub struct Slots {
+/// What an object of thunks consists of: thunks of one kind, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// The symbol in front of the first thunk.
+    pub label: String,
+    /// How many thunks there are.
+    pub count: u64,
+    /// The size of a thunk.
+    pub stride: u64,
+    /// The offset, in each thunk, of the bytes for ring 3.
+    pub ring3: u64,
+    /// The offset, in each thunk, of its entry.
+    pub entry: u64,
+}
+
+/// An object file to which thunks are added.
+pub struct ThunkObject {
     object: Object<'static>,
     text: SectionId,
     frames: SectionId,
-    count: u64,
+    block: Block,
 }
 
-impl Slots {
-    /// Begins it, with the section's name.
-    pub fn new(section: &str) -> Slots {
+impl ThunkObject {
+    /// An object without thunks, with this label.
+    pub fn new(label: &str, kernel: &Kernel) -> ThunkObject {
+        let stride = kernel.abi.thunk.size as u64;
         let mut object = elf_writer::new();
-        let text = object.add_section(vec![], section.into(), SectionKind::Text);
-        // The kernel knows the place of an instruction by the low bits of its address.
-        object.append_section_data(text, &[], SIZE);
+        let text = object.add_section(vec![], SECTION.to_vec(), SectionKind::Text);
+        // The kernel takes the position in a thunk from the low bits of an instruction's address.
+        object.append_section_data(text, &[], stride);
         let frames = object.add_section(vec![], b".eh_frame".to_vec(), SectionKind::ReadOnlyData);
         object.append_section_data(frames, &cie(), 8);
-        Slots {
+        let mut this = ThunkObject {
             object,
             text,
             frames,
-            count: 0,
-        }
+            block: Block {
+                label: label.into(),
+                count: 0,
+                stride,
+                ring3: 0,
+                entry: 0,
+            },
+        };
+        let (kind, linkage) = (SymbolKind::Label, SymbolScope::Linkage);
+        let here = SymbolSection::Section(text);
+        this.symbol(label.as_bytes(), 0, 0, kind, here, linkage);
+        this
     }
 
-    /// Puts a symbol behind the slots that are there.
-    pub fn label(&mut self, name: &str) {
-        let kind = SymbolKind::Label;
+    /// Adds a thunk whose entry has a name. Returns the thunk's offset from the label. The code in
+    /// front of the entry also runs; it has the name in this object only.
+    pub fn add(&mut self, thunk: &ThunkCode, name: &[u8]) -> Result<u64> {
+        let offset = self.add_unnamed(thunk)?;
         let here = SymbolSection::Section(self.text);
-        let at = self.count * SIZE;
-        self.symbol(name.as_bytes(), at, 0, kind, here, SymbolScope::Linkage);
-    }
-
-    /// Adds a slot, whose name means the place where it is entered. What is in front of that is run
-    /// as well and has the name in this object only. Returns the slot's offset.
-    pub fn add(&mut self, slot: &Slot, name: &[u8]) -> Result<u64> {
-        let offset = self.add_behind(slot)?;
-        let here = SymbolSection::Section(self.text);
-        let (kind, entry) = (SymbolKind::Text, code::ENTRY as u64);
+        let (kind, entry) = (SymbolKind::Text, thunk.entry as u64);
         let (linkage, local) = (SymbolScope::Linkage, SymbolScope::Compilation);
-        self.symbol(name, offset + entry, SIZE - entry, kind, here, linkage);
+        let rest = self.block.stride - entry;
+        self.symbol(name, offset + entry, rest, kind, here, linkage);
         self.symbol(name, offset, entry, kind, here, local);
         Ok(offset)
     }
 
-    /// Adds a slot that only the one before it goes to. Returns its offset.
-    pub fn add_behind(&mut self, slot: &Slot) -> Result<u64> {
-        let offset = self.object.append_section_data(self.text, &slot.code, SIZE);
-        self.count += 1;
+    /// Adds a thunk to which only the thunk before it jumps. Returns its offset from the label.
+    pub fn add_unnamed(&mut self, thunk: &ThunkCode) -> Result<u64> {
+        let stride = self.block.stride;
+        let offset = self
+            .object
+            .append_section_data(self.text, &thunk.code, stride);
+        self.block.count += 1;
+        self.block.ring3 = thunk.ring3 as u64;
+        self.block.entry = thunk.entry as u64;
         let local = SymbolScope::Compilation;
-        for operand in &slot.operands {
+        for operand in &thunk.operands {
             let (label, absolute) = (SymbolKind::Label, SymbolSection::Absolute);
             let target = self.symbol(b"", operand.target, 0, label, absolute, local);
             let place = offset + operand.offset as u64;
@@ -74,9 +99,10 @@ impl Slots {
         }
         let place = self
             .object
-            .append_section_data(self.frames, &fde(&slot.frame), 1);
-        // The distance back to the CIE, counted from the field itself.
-        let back = u32::try_from(place + 4).map_err(|_| Error::Program("too many slots".into()))?;
+            .append_section_data(self.frames, &fde(&thunk.frame, stride), 1);
+        // The distance back to the CIE, relative to this field.
+        let back = u32::try_from(place + 4)
+            .map_err(|_| Error::Program("it has too many thunks".into()))?;
         let at = place as usize + 4;
         let frames = self.object.section_mut(self.frames).data_mut();
         frames[at..at + 4].copy_from_slice(&back.to_le_bytes());
@@ -85,19 +111,20 @@ impl Slots {
         Ok(offset)
     }
 
-    /// Has the slot of kernel code at this offset jump to a symbol of another object at ring 3.
-    pub fn at_ring3(&mut self, offset: u64, name: &str) -> Result<()> {
-        let (kind, open) = (SymbolKind::Text, SymbolSection::Undefined);
-        let symbol = self.symbol(name.as_bytes(), 0, 0, kind, open, SymbolScope::Linkage);
-        let operand = offset + code::CODE_RING3 as u64 + 1;
-        // The jump is relative to where it is put then.
-        let moved = (code::CODE_RING3 - code::ENTRY) as i64;
+    /// Makes a thunk that [`ThunkCode::function`] wrote jump to this symbol at ring 3.
+    pub fn jump_at_ring3(&mut self, offset: u64, name: &str) -> Result<()> {
+        let (kind, undefined) = (SymbolKind::Text, SymbolSection::Undefined);
+        let symbol = self.symbol(name.as_bytes(), 0, 0, kind, undefined, SymbolScope::Linkage);
+        let operand = offset + self.block.ring3 + 1;
+        // The jump runs at the entry, to which it is copied.
+        let moved = self.block.ring3 as i64 - self.block.entry as i64;
         self.relocate(self.text, operand, symbol, moved - 4)
     }
 
-    /// Ends it.
-    pub fn finish(self) -> Result<Vec<u8>> {
-        elf_writer::finish(self.object).map_err(malformed)
+    /// The object file, and what it consists of.
+    pub fn finish(self) -> Result<(Vec<u8>, Block)> {
+        let object = elf_writer::finish(self.object).map_err(malformed)?;
+        Ok((object, self.block))
     }
 
     fn symbol(
@@ -142,13 +169,13 @@ impl Slots {
 }
 
 fn malformed(error: object::write::Error) -> Error {
-    Error::Program(format!("its slots: {error}"))
+    Error::Program(format!("its thunks: {error}"))
 }
 
 /// The CIE: a return address at cfa-8, a CFA of rsp+8, addresses relative to the pc.
 fn cie() -> Vec<u8> {
     record(&[
-        &[0, 0, 0, 0], // This is a CIE.
+        &[0, 0, 0, 0], // the mark of a CIE
         &[1],          // version
         b"zR\0",
         &[1],            // code alignment
@@ -160,18 +187,18 @@ fn cie() -> Vec<u8> {
     ])
 }
 
-/// An FDE of one slot, but for the CIE's distance and its address.
-fn fde(frame: &[u8]) -> Vec<u8> {
+/// The FDE of one thunk, without the distance to the CIE and the address.
+fn fde(frame: &[u8], size: u64) -> Vec<u8> {
     record(&[
         &[0; 4], // the CIE
-        &[0; 4], // the slot's address, relocated
-        &(code::SIZE as u32).to_le_bytes(),
+        &[0; 4], // the thunk's address, relocated
+        &(size as u32).to_le_bytes(),
         &[0],
         frame,
     ])
 }
 
-/// Puts a length in front and DW_CFA_nop behind.
+/// Puts the length in front and pads with DW_CFA_nop.
 fn record(parts: &[&[u8]]) -> Vec<u8> {
     let mut body = parts.concat();
     body.resize((body.len() + 4).next_multiple_of(8) - 4, 0);

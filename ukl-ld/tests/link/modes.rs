@@ -231,6 +231,49 @@ fn the_program_is_marked_for_ring_0() {
 }
 
 #[test]
+fn a_kernel_archive_of_another_version_is_refused() {
+    let bench = Bench::hello();
+    let kernel = bench.kernel();
+    let link = || {
+        let flags = format!(
+            "--ukl-no-image --ukl-program --ukl-kernel={}",
+            kernel.display()
+        );
+        let mut gcc = bench.compiler("gcc");
+        gcc.env("UKL_FLAGS", flags).args(["hello.c", "-o", "hello"]);
+        gcc.output().unwrap()
+    };
+    let abi = std::fs::read_to_string(kernel.join("abi")).unwrap();
+    for (text, what) in [
+        (
+            abi.replace("ukl-abi 1", "ukl-abi 2"),
+            "has ABI version 2; this ukl-ld needs 1",
+        ),
+        (
+            abi.replace("UKL_THUNK_POP", "POP"),
+            "does not define UKL_THUNK_POP",
+        ),
+        (
+            abi.replace("UKL_THUNK_SWITCH 0x21", "UKL_THUNK_SWITCH 9"),
+            "UKL_THUNK_SWITCH leaves",
+        ),
+    ] {
+        bench.file("kernel/abi", &text);
+        let output = link();
+        let said = stderr(&output);
+        assert!(!output.status.success());
+        assert!(
+            said.contains("ukl-ld: error: ") && said.contains(what),
+            "{said}"
+        );
+        assert!(said.contains("make kernel"), "{said}");
+        assert!(!bench.has("hello") && !bench.has("hello.ring0"), "{what}");
+    }
+    std::fs::remove_file(kernel.join("abi")).unwrap();
+    assert!(stderr(&link()).contains("kernel/abi: "));
+}
+
+#[test]
 fn other_linkers_make_the_host_output() {
     for (name, mark) in [("gold", "Version: gold"), ("lld", "LLD")] {
         if Command::new(format!("ld.{name}"))

@@ -1,0 +1,90 @@
+//! The files that a link makes, and where they go.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::path::PathBuf;
+
+use ukl_common::files;
+
+use crate::args::Args;
+use crate::args::ukl_options;
+use crate::error::At;
+use crate::error::Result;
+use crate::host;
+use crate::mode;
+use crate::mode::Surroundings;
+
+/// Where the products of a link go.
+#[derive(Debug)]
+pub struct Products {
+    /// The output of the host link.
+    pub output: PathBuf,
+    /// The path to which cargo will hard-link the output.
+    pub uplifted: Option<PathBuf>,
+    /// The image, if there is to be one.
+    pub image: Option<PathBuf>,
+    /// Whether the build system will move the output away, and nothing else.
+    pub passing: bool,
+}
+
+impl Products {
+    /// The products of this command line.
+    pub fn new(args: &Args, image: Option<PathBuf>, around: &Surroundings) -> Products {
+        let output = args.output();
+        Products {
+            uplifted: mode::uplifted(args, around),
+            passing: mode::passing(&output, around),
+            output,
+            image,
+        }
+    }
+
+    /// The image of this link, or the one that an earlier link may have left beside the output.
+    fn any_image(&self) -> PathBuf {
+        let beside = || mode::beside(&self.output);
+        self.image.clone().unwrap_or_else(beside)
+    }
+
+    /// Removes the images of earlier links: they are no images of the new output.
+    pub fn remove_old_images(&self) -> Result<()> {
+        host::remove(&self.any_image())?;
+        if let Some(path) = &self.uplifted {
+            host::remove(&mode::beside(path))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the output of a link that failed: make and ninja would take it for a finished one.
+    pub fn remove_output(&self) -> Result<()> {
+        host::remove(&self.output)
+    }
+
+    /// Removes the image of a link that was interrupted.
+    pub fn remove_image(&self) -> Result<()> {
+        host::remove(&self.any_image())
+    }
+
+    /// Writes a product that may also belong beside the path to which cargo links the output.
+    pub fn write(&self, path: &Path, data: &[u8], suffix: &str, mode: u32) -> Result<()> {
+        files::write_beside(path, data, mode).at(path)?;
+        if let Some(uplifted) = &self.uplifted
+            && *path == ukl_options::beside(&self.output, suffix)
+        {
+            let also = ukl_options::beside(uplifted, suffix);
+            host::remove(&also)?;
+            let linked = std::fs::hard_link(path, &also);
+            return linked
+                .or_else(|_| files::write_beside(&also, data, mode))
+                .at(&also);
+        }
+        Ok(())
+    }
+
+    /// The program's name in the guest: the name under which cargo will leave it, not the one that
+    /// cargo gives it meanwhile.
+    pub fn guest_name(&self) -> String {
+        let path = self.uplifted.as_ref().unwrap_or(&self.output);
+        let name = path.file_name().unwrap_or(OsStr::new("a.out"));
+        name.to_string_lossy().into_owned()
+    }
+}
