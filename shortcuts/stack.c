@@ -99,7 +99,7 @@ static void share_stack(unsigned long sp)
 
 	if (!shared) {
 		/* It would fail again for each call. */
-		current->personality &= ~UKL_SHARED;
+		current->personality &= ~UKL_POLICY_SHARED;
 		return;
 	}
 	current->thread.ukl_delta = shared->stack.kernel - shared->stack.start;
