@@ -119,6 +119,16 @@ fn install(tools: &Tools) -> Result<()> {
 
     let work = dir.join("work");
     fs::create_dir(&work)?;
+    // The crate is whole: cargo runs its build script and checks it away from the workspace.
+    process::check(
+        Command::new("cargo")
+            .args(["check", "--manifest-path"])
+            .arg(installed.join("share/ukl/rust/ukl/Cargo.toml"))
+            .current_dir(&work)
+            .env("CARGO_TARGET_DIR", work.join("target"))
+            .env_remove("UKL_LIBDIR"),
+        patient(LIMIT),
+    )?;
     let archive = format!("kernel archive: {} (Linux 6.", kernel.display());
     for words in [
         "ukl-ld --version",
@@ -147,7 +157,7 @@ fn install(tools: &Tools) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.end != Some(End::Exit(0))
-            && said.contains("/opt/ukl/bin/../lib/ukl/init is missing"),
+            && said.contains("/opt/ukl/lib/ukl/init is missing"),
         "without its init: {said}"
     );
     fs::rename(&away, &init)?;
