@@ -156,8 +156,7 @@ fn install(tools: &Tools) -> Result<()> {
     let output = process::run(&mut link(), patient(LIMIT))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        output.end != Some(End::Exit(0))
-            && said.contains("/opt/ukl/lib/ukl/init is missing"),
+        output.end != Some(End::Exit(0)) && said.contains("/opt/ukl/lib/ukl/init is missing"),
         "without its init: {said}"
     );
     fs::rename(&away, &init)?;

@@ -1,9 +1,9 @@
 //! The driver: one link, from its command line to its products.
 //!
-//! [`Link::read`] reads the command line, [`Link::take_kernel_code`] separates kernel code from the
+//! `Link::read()` reads the command line, `Link::take_kernel_code()` separates kernel code from the
 //! other inputs, and [`mode::decide`] tells whether the link makes an image. Without an image, the
-//! real linker does all the work ([`Link::host_only`]). Otherwise it makes the host output, while
-//! another thread reads the kernel archive ([`Link::host_and_archive`]), and [`ImageLink`] makes the
+//! real linker does all the work (`Link::host_only()`). Otherwise it makes the host output, while
+//! another thread reads the kernel archive (`Link::host_and_archive()`), and [`ImageLink`] makes the
 //! image.
 
 use std::ffi::OsStr;

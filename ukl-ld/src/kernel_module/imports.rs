@@ -1,11 +1,12 @@
-//! Kernel routines by name: a program that declares a function or a variable of the kernel has it.
+//! Kernel imports: undefined symbols of the program that vmlinux defines.
 //!
-//! It is a link that fails that gets here. What the inputs leave undefined and the kernel has, goes
-//! into two archives with a member a name, which stand behind everything else on the command line,
-//! so that only what nobody else defines is taken from them. The host link gets functions that say
-//! where they would run ([`crate::kernel_module::placeholder`]), and variables with nothing in them; the image's
-//! link of the program gets slots that call the kernel ([`Slot::kernel_code`]), and the variables'
-//! addresses.
+//! This module runs only after the host link has failed. For each symbol that the inputs leave
+//! undefined and vmlinux defines, it writes a member into two archives. The archives stand behind
+//! all other inputs on the command line, so that the linker takes a member only if nothing else
+//! defines the symbol. The members for the host link are functions that report where they would
+//! run ([`crate::kernel_module::placeholder`]), and empty variables. The members for the image's
+//! link are thunks that call the kernel's functions ([`ThunkCode::function`]), and the addresses of
+//! the kernel's variables.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -154,7 +155,7 @@ pub struct ImageImports {
     pub blocks: Vec<Block>,
 }
 
-/// What ends the frames for unwinding: crtend.o does no more, with slots behind it. A C library that
+/// What ends the frames for unwinding: crtend.o does no more, with thunks behind it. A C library that
 /// goes from frame to frame would not find the end.
 fn end_of_frames(dir: &Path) -> Result<PathBuf> {
     let mut object = elf_writer::new();
