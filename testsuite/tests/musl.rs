@@ -40,7 +40,7 @@ const ARCHIVE: &str = "/usr/lib/x86_64-linux-musl/libc.a";
 /// Why a system call is left, where nothing else would be right.
 const REASONS: [&str; 4] = [
     "rt_sigreturn",
-    "behind a munmap",
+    "follows a munmap that may have freed the stack",
     "the end of a thread",
     "a signal handler looks",
 ];
