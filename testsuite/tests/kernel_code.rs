@@ -151,7 +151,7 @@ fn errors(tools: &Tools) -> Result<()> {
     ensure!(output.end == Some(End::Exit(1)), "{output:?}");
     for line in [
         "there_is_no_such: the kernel has no such symbol",
-        "start_kernel: the kernel has it only while it boots",
+        "start_kernel: it is in an init section, which the kernel frees after boot",
     ] {
         ensure!(said.contains(line), "{said}");
     }

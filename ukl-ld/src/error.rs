@@ -1,4 +1,4 @@
-//! What can go wrong, each with the file it went wrong at and what to do about it.
+//! The errors of ukl-ld. Each names the file concerned, and says what to do.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use std::process::ExitStatus;
 use crate::args::response::TooMany;
 use ukl_image::ImageError;
 
-/// A failure of ukl-ld itself. The host linker's failures are not among them: its words and its
-/// exit status pass through.
+/// A failure of ukl-ld itself. A failure of the host linker is not among them: its messages and its
+/// exit status are passed through.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be read, written, made or removed.
@@ -27,27 +27,27 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// `@file` without end.
+    /// Response files that include each other without end.
     #[error(transparent)]
     Response(#[from] TooMany),
-    /// A bad option of our own.
+    /// An invalid option of ukl-ld.
     #[error("{0}")]
     Usage(String),
-    /// There is no real linker.
+    /// The real linker was not found.
     #[error(
         "cannot find the real linker `{0}' in PATH; install it (Debian: binutils), \
          or name it in UKL_LD"
     )]
     NoLinker(String),
-    /// The real linker leads back here.
-    #[error("the linker {} leads back to ukl-ld; name the real one in UKL_LD", .0.display())]
+    /// The command found as the real linker is ukl-ld itself.
+    #[error("the linker {} runs ukl-ld again; name the real linker in UKL_LD", .0.display())]
     Loop(PathBuf),
     /// A file of the installation is missing.
-    #[error("{} is missing: `make {target}' in UKL's source tree makes it", path.display())]
+    #[error("{} is missing; run `make {target}' in UKL's source tree", path.display())]
     NotInstalled {
-        /// What was looked for.
+        /// The missing file.
         path: PathBuf,
-        /// The make target that makes it.
+        /// The make target that builds it.
         target: &'static str,
     },
     /// A file of the kernel archive is missing or malformed.
@@ -78,7 +78,7 @@ pub enum Error {
          kernel' in UKL's source tree"
     )]
     ThunkLayout(String),
-    /// An input of a kind that cannot be made part of an image.
+    /// An input that cannot become part of an image.
     #[error("{file}: {what}")]
     Input {
         /// The file.
@@ -86,7 +86,7 @@ pub enum Error {
         /// What is wrong, and what to do.
         what: String,
     },
-    /// Shared libraries that the program needs, but that have no static counterpart.
+    /// The program needs shared libraries that have no static counterpart.
     #[error("{}", .0.join("\nukl-ld: error: "))]
     NoStatic(Vec<String>),
     /// The compiler's plugin failed.
@@ -95,9 +95,9 @@ pub enum Error {
          for the image{why}"
     )]
     Lto {
-        /// The linker's words.
+        /// The linker's messages.
         messages: String,
-        /// The versions, if they are the reason.
+        /// The compiler versions, if they are the reason.
         why: String,
     },
     /// The rewriter failed.
@@ -111,7 +111,7 @@ pub enum Error {
     Link {
         /// The host output.
         output: PathBuf,
-        /// The linker's words, put into the user's terms.
+        /// The linker's messages, with the user's file and symbol names.
         messages: String,
         /// How the linker ended.
         status: ExitStatus,
@@ -124,7 +124,7 @@ pub enum Error {
     /// The linked program is not as expected.
     #[error("the linked program is malformed: {0}")]
     Program(String),
-    /// The image maker failed.
+    /// The image could not be made.
     #[error("the image of {} cannot be made: {source}", output.display())]
     Image {
         /// The host output.
@@ -134,12 +134,12 @@ pub enum Error {
     },
 }
 
-/// The result of most of what is here.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Puts the path into an I/O error.
+/// Adds the path to an I/O error.
 pub trait At<T> {
-    /// Says at which file it happened.
+    /// Adds the path.
     fn at(self, path: &Path) -> Result<T>;
 }
 
@@ -152,7 +152,7 @@ impl<T> At<T> for std::io::Result<T> {
     }
 }
 
-/// Prints a failure as the command does. The linker's own messages come first and as they are.
+/// Prints an error. The linker's own messages come first, without a prefix.
 pub fn print(error: &Error) {
     match error {
         Error::Link { messages, .. } | Error::Lto { messages, .. } if !messages.is_empty() => {

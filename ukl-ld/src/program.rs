@@ -1,4 +1,4 @@
-//! The program: a static executable at its place in the lower half, made of the rewritten inputs.
+//! Links the image's program, a static executable in the lower half, from the rewritten inputs.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -25,28 +25,29 @@ use crate::rewrite::Linked;
 use crate::rewrite::Rewritten;
 use crate::script;
 
-/// What the link is made of.
+/// The parts of the link.
 pub struct Program<'p> {
     /// GNU ld.
     pub ld: &'p Path,
-    /// Whether that was the host link's, too.
+    /// Whether the host linker is GNU ld, too.
     pub gnu: bool,
     /// The command line of the host link.
     pub args: &'p Args,
-    /// How names were prefixed.
+    /// The options that the inputs were rewritten with.
     pub options: &'p Options,
     /// The inputs.
     pub inputs: &'p Rewritten,
-    /// The objects of thunks, each with a file name.
+    /// The thunk objects, each with a file name.
     pub thunks: &'p [(&'static str, &'p [u8])],
-    /// Files that define what nothing else does: the kernel's functions and variables.
+    /// Files that go last: they define the kernel's functions and variables that no input defines.
     pub last: &'p [PathBuf],
     /// Where temporary files go.
     pub temp: &'p Path,
 }
 
 impl Program<'_> {
-    /// Links. On failure, `hint` is added to the message.
+    /// Links the program. If this fails, `hint` turns the linker's messages into advice for the
+    /// user.
     pub fn link(&self, hint: &dyn Fn(&str) -> String) -> Result<Vec<u8>> {
         let output = self.temp.join("program");
         let mut first = Vec::new();
@@ -77,7 +78,7 @@ impl Program<'_> {
         fs::read(&output).at(&output)
     }
 
-    /// The command line, for `output`. `more` stands between the options and the inputs.
+    /// The command line that writes `output`. `more` goes between the options and the inputs.
     pub fn words(
         &self,
         output: &Path,
@@ -89,7 +90,8 @@ impl Program<'_> {
             .collect();
         words.extend(["-o".into(), output.as_os_str().to_owned()]);
         words.push(format!("--entry={}", self.symbol(OsStr::new("_start")).display()).into());
-        // The messages are put into the user's terms first, and demangled then.
+        // `messages` removes the prefix from the names in messages first, and demangles them
+        // afterwards.
         words.push("--no-demangle".into());
         for arg in &self.args.list {
             self.option(arg, &mut words)?;
@@ -100,9 +102,9 @@ impl Program<'_> {
         Ok(words)
     }
 
-    /// The rewritten files. The archives go into one group: what a shared library knows itself,
-    /// which other libraries it needs, an archive's place among the others has to say, and the
-    /// host link did not ask for that.
+    /// The rewritten files, with all archives in one group. The order of archives expresses which
+    /// of them need which. Shared libraries record that themselves, so an order that sufficed for
+    /// the host link may not suffice here.
     fn files(&self) -> Vec<OsString> {
         let items = &self.inputs.items;
         let archive = |item: &Linked| matches!(item, Linked::File { archive: true, .. });
@@ -126,10 +128,11 @@ impl Program<'_> {
         words
     }
 
-    /// What an option of the host link means here.
+    /// Translates an option of the host link to this link.
     fn option(&self, arg: &Arg, words: &mut Vec<OsString>) -> Result<()> {
         let Kind::Option { opt, name, value } = &arg.kind else {
-            // The host linker has taken it, so it is one of a newer GNU ld, or another linker's.
+            // The host linker accepted this option, so it belongs to a newer GNU ld, or to another
+            // linker.
             if arg.kind == Kind::Unknown && self.gnu {
                 words.extend(arg.words.iter().cloned());
             }
@@ -154,7 +157,7 @@ impl Program<'_> {
         Ok(())
     }
 
-    /// A symbol with the prefix. An address stays one.
+    /// Adds the prefix to a symbol. An address does not change.
     fn symbol(&self, name: &OsStr) -> OsString {
         let bytes = name.as_bytes();
         if bytes.first().is_none_or(u8::is_ascii_digit) {
@@ -163,7 +166,7 @@ impl Program<'_> {
         OsString::from_vec(symbol_rewriter::prefixed(bytes, self.options))
     }
 
-    /// `NAME=EXPRESSION`.
+    /// Adds the prefix to the symbols in `NAME=EXPRESSION`.
     fn definition(&self, value: &OsStr) -> OsString {
         let text = value.to_string_lossy();
         let Some((name, expression)) = text.split_once('=') else {
@@ -175,9 +178,10 @@ impl Program<'_> {
         whole
     }
 
-    /// `--wrap=f` makes `f` mean `__wrap_f`, and `__real_f` mean `f`. The prefixed program calls
-    /// them by `_ukl___wrap_f` and `_ukl___real_f`, but the linker glues its own beginnings to
-    /// the prefixed name. A script makes the one mean the other where somebody asks for them.
+    /// Translates `--wrap=f`, which resolves `f` to `__wrap_f`, and `__real_f` to `f`. The
+    /// rewritten program has the names `_ukl___wrap_f` and `_ukl___real_f`, but the linker looks
+    /// for `__wrap__ukl_f` and `__real__ukl_f`. A linker script defines each as an alias of the
+    /// other where it is used.
     fn wrap(&self, name: &OsStr, words: &mut Vec<OsString>) -> Result<()> {
         let prefixed = self.symbol(name);
         let glued = |beginning: &str, name: &OsStr| {
@@ -205,7 +209,7 @@ impl Program<'_> {
         Ok(())
     }
 
-    /// A linker script with the symbols in it prefixed.
+    /// Copies a linker script, and adds the prefix to the symbols in it.
     fn script(&self, path: &Path, number: usize) -> Result<PathBuf> {
         let dirs = self.args.all(Role::LibraryPath);
         let found = dirs
@@ -234,8 +238,8 @@ fn option(name: &str, value: &OsStr) -> OsString {
     word
 }
 
-/// Whether a `-z` keyword says anything to a static link. The others are about shared libraries,
-/// or about reports that the host link has made already.
+/// Whether a `-z` keyword has an effect on a static link. The other keywords concern shared
+/// libraries, or checks that the host link has made.
 fn matters(keyword: &[u8]) -> bool {
     let name = keyword
         .split(|&byte| byte == b'=')

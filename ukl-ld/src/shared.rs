@@ -1,9 +1,10 @@
-//! Shared libraries that the user's own build has made through ukl-ld.
+//! Shared libraries that the user's own build has linked through ukl-ld.
 //!
-//! A project that links its program with a shared library of its own has no archive of it. But
-//! the library came through here: what it was linked of is on record, by the content of the
-//! result, and the image takes that. So nothing lies about beside the user's files, and a library
-//! that somebody else made is never taken for one of these.
+//! A project that links its program against a shared library of its own has no archive of that
+//! library. But ukl-ld linked the library, and recorded the command line under a hash of the
+//! result. The image's link uses the recorded inputs instead of the library. Records in the cache
+//! leave no files in the user's directories, and the hash makes sure that a library from elsewhere
+//! is never mistaken for a recorded one.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -29,13 +30,13 @@ use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 
-/// The records are brought down to this size by the oldest.
+/// The oldest records are removed until the rest has at most this size.
 const LIMIT: u64 = 32 << 20;
 
-/// The same for the parts that are kept.
+/// The same limit for the copies of objects.
 const PARTS: u64 = 512 << 20;
 
-/// How a shared library was linked.
+/// The record of a shared library's link.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// The directory it was linked in.
@@ -44,7 +45,8 @@ pub struct Record {
     pub args: Args,
 }
 
-/// Records the link of a shared library. A record that cannot be written is only missed later.
+/// Records the link of a shared library. Failure to write the record is not an error: it matters
+/// only if a later link needs it.
 pub fn remember(args: &Args, output: &Path) {
     let write = || -> Option<()> {
         let dir = cache::directory("shared")?;
@@ -53,7 +55,7 @@ pub fn remember(args: &Args, output: &Path) {
         for arg in args.list.iter().filter(|arg| !arg.is_ukl()) {
             match &arg.kind {
                 Kind::Input(path) if will_go(Path::new(path)) => {
-                    // rustc reads this one, and nobody else.
+                    // This one contains metadata for rustc only.
                     if !path.as_bytes().ends_with(b"rmeta.o") {
                         words.push(keep(Path::new(path))?.into());
                     }
@@ -62,7 +64,7 @@ pub fn remember(args: &Args, output: &Path) {
             }
         }
         let text = response::join(&words);
-        // Two trees with the same project make the same library of different files.
+        // Two checkouts of a project can link identical libraries from different files.
         let which = blake3::hash(&text).to_hex();
         let path = dir.join(format!("{}-{}", key(output)?, &which[..16]));
         files::write_beside(&path, &text, 0o644).ok()?;
@@ -72,7 +74,7 @@ pub fn remember(args: &Args, output: &Path) {
     let _ = write();
 }
 
-/// Whether a compiler removes this file behind the link.
+/// Whether the compiler removes this file after the link.
 fn will_go(path: &Path) -> bool {
     let dir = path.parent().unwrap_or(Path::new(""));
     let temporary = dir.file_name().unwrap_or_default().as_bytes();
@@ -81,7 +83,7 @@ fn will_go(path: &Path) -> bool {
         || dir == std::env::temp_dir()
 }
 
-/// Keeps a part of a library.
+/// Copies an object of a library to the cache.
 fn keep(part: &Path) -> Option<PathBuf> {
     let data = fs::read(part).ok()?;
     let dir = cache::directory("parts")?;
@@ -91,7 +93,7 @@ fn keep(part: &Path) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Looks for the records of a shared library, the one of this very file first.
+/// Finds the records of a shared library. The record whose output is this very file comes first.
 pub fn recall(shared: &Path) -> Vec<Record> {
     let look = || -> Option<Vec<Record>> {
         let records = records(shared).into_iter();
@@ -106,7 +108,7 @@ pub fn recall(shared: &Path) -> Vec<Record> {
     look().unwrap_or_default()
 }
 
-/// The records of a shared library in no order, each with its name among all records.
+/// The records of a shared library, in no particular order, each with its file name.
 pub fn records(shared: &Path) -> Vec<(OsString, Record)> {
     let look = || -> Option<Vec<(OsString, Record)>> {
         let dir = cache::directory("shared")?;
@@ -135,8 +137,8 @@ fn key(shared: &Path) -> Option<String> {
     Some(blake3::hash(&fs::read(shared).ok()?).to_hex().to_string())
 }
 
-/// Makes one object of a library's rewritten parts, in which, as in the library, nobody sees the
-/// symbols that it does not export.
+/// Joins the rewritten objects of a library into one. Symbols that the library does not export
+/// become local.
 pub fn join(
     ld: &Path,
     shared: &Path,
@@ -160,7 +162,7 @@ pub fn join(
     let file = ElfFile64::<object::Endianness>::parse(&*data)
         .map_err(|error| Error::Program(format!("{}: {error}", shared.display())))?;
     let mut hidden = Vec::new();
-    // Not `is_definition`, which leaves out the variables of threads.
+    // Not `is_definition`, which excludes thread-local variables.
     for symbol in file
         .symbols()
         .filter(|symbol| !symbol.is_undefined() && symbol.is_global())
@@ -168,8 +170,8 @@ pub fn join(
         let Ok(name) = symbol.name_bytes() else {
             continue;
         };
-        // Behind an `@` comes the version. Weak ones are mostly parts of groups that the linker
-        // merges with others of the same name, so they stay to be seen.
+        // The version follows an `@`. Most weak symbols belong to COMDAT groups, which the linker
+        // merges with groups of the same name elsewhere, so they stay global.
         let plain = name.split(|&byte| byte == b'@').next().unwrap_or_default();
         if !symbol.is_weak() && !exported.contains(plain) && !symbol_rewriter::keeps_name(plain) {
             hidden.extend_from_slice(name);
@@ -185,7 +187,7 @@ pub fn join(
         objcopy.arg(word);
     }
     if !elf::wants_executable_stack(shared) {
-        // A part may have left it to the link's `-z noexecstack` to say so.
+        // An object may lack the section because its link had `-z noexecstack`.
         objcopy.args([
             "--remove-section=.note.GNU-stack",
             "--add-section=.note.GNU-stack=/dev/null",
@@ -205,7 +207,10 @@ fn run(mut command: Command, shared: &Path) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let what = format!("cannot be made part of the image: {}", said.trim_end());
+    let what = format!(
+        "cannot join the objects of this shared library for the image: {}",
+        said.trim_end()
+    );
     Err(Error::Input {
         file: shared.display().to_string(),
         what,

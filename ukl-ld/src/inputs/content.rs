@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes and by its name.
+//! Recognises files by their first bytes and by their names.
 
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::inputs::File;
 use crate::inputs::FileKind;
 
-/// What a file begins like.
+/// The kind of content that the first bytes of a file announce.
 pub(crate) enum Content {
     Object,
     Archive,
@@ -39,7 +39,7 @@ pub(crate) fn kind(path: &Path) -> Result<Content> {
     })
 }
 
-/// An object or an archive by its path.
+/// Makes a `File` of a path that leads to an object or an archive.
 pub fn file(path: &Path) -> Option<File> {
     let kind = match kind(path).ok()? {
         Content::Object => FileKind::Object,
@@ -49,7 +49,8 @@ pub fn file(path: &Path) -> Option<File> {
     Some(File::new(path.to_owned(), kind))
 }
 
-/// `foo` of libfoo.so, libfoo.so.1.2 and libfoo-1.2.so.
+/// The name of a shared library without `lib` and what follows it: `foo` for libfoo.so and
+/// libfoo.so.1.2.
 pub(crate) fn library_stem(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     if name.starts_with("ld-linux") {
@@ -59,12 +60,14 @@ pub(crate) fn library_stem(path: &Path) -> Option<String> {
     Some(name[..end].strip_prefix("lib")?.to_owned())
 }
 
-/// Parts of the C library that its libc.a holds, or that a static program has no use for.
+/// Whether this is a part of the C library that libc.a contains, or that a static program does not
+/// need.
 pub(crate) fn is_part_of_libc(stem: &str) -> bool {
     matches!(stem, "c" | "ld-linux")
 }
 
-/// Whether this is one of the objects that a compiler puts around a program's or a library's.
+/// Whether this is one of the startup objects (crt1.o, crtbegin.o, …) that a compiler adds to a
+/// link.
 pub fn is_startup_part(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_bytes();
     let stem = [&b"crt"[..], b"Scrt", b"rcrt", b"gcrt", b"grcrt", b"Mcrt"];

@@ -1,4 +1,4 @@
-//! The inputs of the image's link: the static counterpart of everything the host link was given.
+//! The inputs of the image's link: the static counterpart of each input of the host link.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -37,7 +37,7 @@ use search::search_dirs;
 use search::system_dirs;
 use search::under;
 
-/// How deep scripts may name scripts.
+/// The depth to which linker scripts may include each other.
 const SCRIPTS: usize = 16;
 
 /// One thing on the command line of the image's link, in order.
@@ -45,64 +45,64 @@ const SCRIPTS: usize = 16;
 pub enum Item {
     /// A file to rewrite and link.
     File(File),
-    /// A flag whose place matters, such as `--whole-archive`.
+    /// A flag whose position matters, for instance `--whole-archive`.
     Flag(OsString),
-    /// A shared library of the user's own build.
+    /// A shared library of the user's own build, replaced by its objects.
     Library(Library),
 }
 
-/// A shared library, taken apart into what it was linked of.
+/// A shared library, replaced by the inputs of its own link.
 #[derive(Debug, Clone)]
 pub struct Library {
-    /// Where it is.
+    /// The path of the shared library.
     pub shared: PathBuf,
-    /// How it was linked.
+    /// The command line of its link.
     pub args: Args,
-    /// Its parts.
+    /// Its inputs.
     pub items: Vec<Item>,
 }
 
 /// A file to rewrite and link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is.
+    /// Its kind.
     pub kind: FileKind,
 }
 
 impl File {
-    /// A file of that kind.
+    /// Makes a file from its path and kind.
     pub fn new(path: PathBuf, kind: FileKind) -> File {
         File { path, kind }
     }
 }
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A relocatable object.
     Object,
     /// An archive.
     Archive,
-    /// A linker script with more in it than names of files.
+    /// A linker script that does more than name input files.
     Script,
-    /// Any file, to be embedded (`-b binary`).
+    /// A file of any content, to be embedded as data (`-b binary`).
     Binary,
 }
 
-/// What the resolution found.
+/// The result of `resolve`.
 #[derive(Debug, Default)]
 pub struct Inputs {
     /// The inputs, in order.
     pub items: Vec<Item>,
-    /// Libraries that shared libraries need, and whose static counterpart was not found. They
-    /// matter only if symbols stay undefined.
+    /// Libraries that shared libraries need and that have no static counterpart. They matter only
+    /// if symbols remain undefined.
     pub absent: Vec<String>,
 }
 
-/// Finds the static counterparts. `host` is the output of the host link, `temp` the directory for
-/// what has to be made.
+/// Finds the static counterparts. `host` is the output of the host link, and `temp` the directory
+/// for temporary files.
 pub fn resolve(
     args: &Args,
     host: &Path,
@@ -140,36 +140,38 @@ pub fn resolve(
 struct Missing {
     asked: String,
     shared: PathBuf,
-    /// A part of it that is not there any more, if it was taken apart.
+    /// If it is a library of the user's build: one of its objects that no longer exists.
     gone: Option<String>,
 }
 
 struct Resolver<'r> {
     /// Where temporary files go.
     temp: &'r Path,
-    /// What relative paths are relative to: nothing, or where a shared library was linked.
+    /// The directory that relative paths refer to: empty for the current directory, or the
+    /// directory in which a shared library was linked.
     base: PathBuf,
     /// The shared libraries that the output of the host link needs.
     needed: Vec<String>,
-    /// These are the parts of a shared library, not of the program.
+    /// Whether these are the inputs of a shared library, not of the program.
     part: bool,
-    /// The shared libraries that were taken apart, those that need others first.
+    /// The shared libraries that were replaced by their objects. A library comes before the
+    /// libraries that it needs.
     libraries: Vec<Library>,
     taken: BTreeSet<PathBuf>,
     dirs: Vec<PathBuf>,
-    /// The linker's own directories, once they were needed.
+    /// The linker's default search directories, once they were needed.
     system: Option<Vec<PathBuf>>,
     ld: &'r Path,
-    /// The host linker is GNU ld, whose options we know all.
+    /// Whether the host linker is GNU ld, all of whose options are known.
     gnu: bool,
     found: Inputs,
-    /// Archives that shared libraries brought along.
+    /// The static counterparts of the libraries that shared libraries need.
     tail: Vec<File>,
     soname_seen: BTreeSet<String>,
     missing: Vec<Missing>,
-    /// `-b binary` is in force.
+    /// Whether `-b binary` is in effect.
     binary: bool,
-    /// The host link may take shared libraries here.
+    /// Whether the host link may use shared libraries at this point.
     dynamic: bool,
     explain: &'r Explain,
 }
@@ -184,9 +186,9 @@ impl Resolver<'_> {
                     return Ok(());
                 }
                 if !self.gnu && !path.exists() {
-                    // The value of an option that only that linker has.
+                    // Not an input, but the value of an option that only that linker has.
                     self.explain
-                        .note(format_args!("{} is no file", path.display()));
+                        .note(format_args!("{} is not a file", path.display()));
                     return Ok(());
                 }
                 if self.part && is_startup_part(path) {
@@ -213,7 +215,8 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// The static counterpart of a shared library. For the parts of another one it is no part.
+    /// Adds the static counterpart of a shared library. If that library is an input of another
+    /// shared library, the counterpart does not become part of the other one.
     fn counterpart(&mut self, archive: &Path, depth: usize) -> Result<()> {
         if self.part {
             self.tail.push(File {
@@ -225,7 +228,8 @@ impl Resolver<'_> {
         self.file(archive, depth)
     }
 
-    /// Takes a shared library apart, if it is one of the user's own build, or Rust's.
+    /// Replaces a shared library by its objects, if the user's own build made it or it is Rust's
+    /// standard library.
     fn take_apart(&mut self, asked: &str, shared: &Path) -> Result<bool> {
         if let Some(archives) = rust::standard(shared) {
             self.rust(shared, archives)?;
@@ -237,7 +241,7 @@ impl Resolver<'_> {
         }
         let name = elf::soname(shared).unwrap_or_default();
         let real = shared.canonicalize().at(shared)?;
-        // Without a name of its own, a library is needed by the path it was given with.
+        // A library without a soname is recorded as needed by the path that the link was given.
         let is_it = |needed: &String| needed.rsplit('/').next() == Some(&name);
         if !self.needed.iter().any(is_it) || self.taken.contains(&real) {
             return Ok(true);
@@ -259,7 +263,7 @@ impl Resolver<'_> {
         Ok(true)
     }
 
-    /// The static counterparts of Rust's standard library.
+    /// Adds the static counterparts of Rust's standard library.
     fn rust(&mut self, shared: &Path, archives: Vec<PathBuf>) -> Result<()> {
         if !self.taken.insert(shared.to_owned()) {
             return Ok(());
@@ -270,12 +274,14 @@ impl Resolver<'_> {
         let archives = archives.into_iter();
         self.tail
             .extend(archives.map(|path| File::new(path, FileKind::Archive)));
-        self.explain
-            .note(format_args!("{}: the rlibs beside it", shared.display()));
+        self.explain.note(format_args!(
+            "{} -> the rlibs in its directory",
+            shared.display()
+        ));
         Ok(())
     }
 
-    /// The parts of a shared library, and what it needs itself.
+    /// Adds the inputs of a shared library's link, and the libraries that it needs.
     fn parts(&mut self, shared: &Path, record: Record) -> Result<()> {
         let mut inner = Resolver {
             temp: self.temp,
@@ -297,8 +303,10 @@ impl Resolver<'_> {
             explain: self.explain,
         };
         record.args.list.iter().try_for_each(|arg| inner.arg(arg))?;
-        self.explain
-            .note(format_args!("{}: taken apart", shared.display()));
+        self.explain.note(format_args!(
+            "{}: replaced by its objects",
+            shared.display()
+        ));
         self.taken = inner.taken;
         self.soname_seen = inner.soname_seen;
         self.tail.extend(inner.tail);
@@ -318,7 +326,7 @@ impl Resolver<'_> {
         self.found.items.push(Item::File(File { path, kind }));
     }
 
-    /// The startup object of a static program in place of a position-independent one's.
+    /// The startup object of a static program that replaces a position-independent one.
     fn startup(&self, path: &Path) -> Option<PathBuf> {
         let wanted: &[&str] = match path.file_name()?.to_str()? {
             "Scrt1.o" | "rcrt1.o" => &["crt1.o"],
@@ -337,7 +345,7 @@ impl Resolver<'_> {
             .find_map(|name| dirs().map(|dir| dir.join(name)).find(|path| path.is_file()))
     }
 
-    /// An input file by its path.
+    /// Adds an input file, given by its path.
     fn file(&mut self, path: &Path, depth: usize) -> Result<()> {
         match kind(path)? {
             Content::Object => self.push(path.to_owned(), FileKind::Object),
@@ -360,7 +368,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// A shared library by its path: the static one beside it.
+    /// Replaces a shared library, given by its path, by the static library in the same directory.
     fn shared(&mut self, path: &Path) -> Result<()> {
         let Some(stem) = library_stem(path) else {
             self.missing.push(Missing {
@@ -403,15 +411,15 @@ impl Resolver<'_> {
         }
     }
 
-    /// `-lNAME`.
+    /// Adds the library of `-lNAME`.
     fn library(&mut self, name: &OsStr, depth: usize) -> Result<()> {
         let bytes = name.as_bytes();
-        // The program's own link has these.
+        // The link of the program includes these.
         if self.part && matches!(bytes, b"c" | b"gcc" | b"gcc_s" | b"gcc_eh") {
             return Ok(());
         }
         if bytes == b"gcc_s" {
-            // The unwinder's static half, and what libgcc_s has of libgcc.
+            // The static unwinder, and the parts of libgcc that libgcc_s contains.
             self.library(OsStr::new("gcc_eh"), depth)?;
             return self.library(OsStr::new("gcc"), depth);
         }
@@ -426,7 +434,8 @@ impl Resolver<'_> {
         }
         let shared = self.search(&named("lib", name, ".so"));
         if let Some(archive) = self.search(&named("lib", name, ".a")) {
-            // The user's own library, and an archive that only has its name.
+            // A shared library of the user's build takes precedence over an archive of the same
+            // name in a later directory.
             if self.dynamic
                 && let Some(shared) = &shared
                 && self.is_searched_before(shared, &archive)
@@ -443,7 +452,7 @@ impl Resolver<'_> {
             };
         }
         match shared {
-            // A linker script by the name of a shared library.
+            // A linker script that has the name of a shared library.
             Some(script) if matches!(kind(&script)?, Content::Text) => self.file(&script, depth)?,
             Some(shared) if self.take_apart(&format!("-l{}", name.display()), &shared)? => {}
             Some(shared) => {
@@ -454,11 +463,11 @@ impl Resolver<'_> {
                     gone: None,
                 });
             }
-            // The host link found it nevertheless, so it is of no use to it: libpthread and its
-            // like are gone from newer C libraries.
+            // The host link succeeded without this file, so it is not needed. Newer C libraries,
+            // for instance, have no libpthread.
             None => self
                 .explain
-                .note(format_args!("-l{} has no file", name.display())),
+                .note(format_args!("no file for -l{}", name.display())),
         }
         Ok(())
     }
@@ -479,7 +488,7 @@ impl Resolver<'_> {
             .find(|path| path.is_file())
     }
 
-    /// Whether the linker would find the one in a directory before that of the other.
+    /// Whether the linker searches the directory of `one` before that of `other`.
     fn is_searched_before(&self, one: &Path, other: &Path) -> bool {
         let place = |path: &Path| {
             let system = self.system.iter().flatten();
@@ -489,12 +498,15 @@ impl Resolver<'_> {
         place(one) < place(other)
     }
 
-    /// A text among the inputs: a linker script.
+    /// Reads a text file among the inputs, which is a linker script.
     fn script(&mut self, path: &Path, depth: usize) -> Result<()> {
         if depth > SCRIPTS {
             return Err(Error::Input {
                 file: path.display().to_string(),
-                what: "linker scripts that name each other in a circle".into(),
+                what: format!(
+                    "linker scripts include each other more than {SCRIPTS} levels deep; remove the \
+                     cycle"
+                ),
             });
         }
         let text = std::fs::read(path).at(path)?;
@@ -518,7 +530,7 @@ impl Resolver<'_> {
                     let file = file.into_iter().find(|path| path.is_file());
                     match file.or_else(|| self.search(OsStr::new(name))) {
                         Some(file) => self.file(&file, depth + 1)?,
-                        None => self.explain.note(format_args!("{name} has no file")),
+                        None => self.explain.note(format_args!("no file for {name}")),
                     }
                 }
             }
@@ -529,8 +541,8 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// A shared library knows what it needs itself; its archive does not. So the static
-    /// counterparts of those go to the end.
+    /// Adds the static counterparts of the libraries that a shared library needs to the end of the
+    /// inputs. A shared library lists them in DT_NEEDED; its archive has no such list.
     fn needs_of(&mut self, shared: &Path) {
         for soname in elf::needed(shared) {
             if !self.soname_seen.insert(soname.clone()) {
@@ -578,8 +590,10 @@ impl Resolver<'_> {
                 .map(String::as_str)
                 .collect();
             if used.is_empty() {
-                self.explain
-                    .note(format_args!("{} is not used", missing.asked));
+                self.explain.note(format_args!(
+                    "{} is not needed: no symbol of it is used",
+                    missing.asked
+                ));
                 continue;
             }
             messages.push(missing::message(
@@ -592,16 +606,17 @@ impl Resolver<'_> {
         if !messages.is_empty() {
             return Err(Error::NoStatic(messages));
         }
-        // Scripts among them (libm.a) are looked into like any other; what they name goes in
-        // front of the startup object that ends the program.
+        // Some of these files are linker scripts (libm.a) and are read like any other. The files
+        // that they name go before the startup object that ends the program.
         let at = self.tail_position();
         let behind = self.found.items.split_off(at);
         for file in std::mem::take(&mut self.tail) {
             self.file(&file.path, 1)?;
         }
         self.found.items.extend(behind);
-        // The dynamic linker starts a library before what needs it: the constructors of those
-        // that were taken apart run in this order, and before the program's.
+        // The dynamic linker runs the constructors of a library before those of the libraries and
+        // the program that need it. The constructors of libraries that were replaced by their
+        // objects run in the same order.
         let at = self.startup_position();
         let libraries = std::mem::take(&mut self.libraries).into_iter().rev();
         self.found
@@ -610,7 +625,7 @@ impl Resolver<'_> {
         Ok(self.found)
     }
 
-    /// Behind the startup objects.
+    /// The position after the startup objects.
     fn startup_position(&self) -> usize {
         let startup = |item: &Item| match item {
             Item::File(file) => is_startup_part(&file.path),
@@ -623,7 +638,7 @@ impl Resolver<'_> {
             .unwrap_or(0)
     }
 
-    /// Behind the last archive.
+    /// The position after the last archive.
     fn tail_position(&self) -> usize {
         let archive = |item: &Item| {
             matches!(

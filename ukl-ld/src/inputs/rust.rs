@@ -1,5 +1,5 @@
-//! Rust's standard library as a shared one (`-C prefer-dynamic`), and the static ones that the
-//! toolchain has beside it.
+//! Rust's standard library as a shared library (`-C prefer-dynamic`), and its replacement: the
+//! static libraries that the toolchain has in the same directory.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -16,9 +16,9 @@ use crate::elf_writer;
 use crate::error::Error;
 use crate::error::Result;
 
-/// What rustc calls with an allocation, and what std has for it unless the program brings along an
-/// allocator of its own. A program has a few jumps of rustc's making between the two, but for one
-/// with a shared std, which holds them itself.
+/// The functions that compiled code calls to allocate memory, and std's default implementation of
+/// each. In a program with a static std, rustc generates jumps from the first to the second, unless
+/// the program defines an allocator of its own. A shared std contains these jumps itself.
 const ALLOCATOR: [(&str, &str); 4] = [
     ("__rust_alloc", "__rdl_alloc"),
     ("__rust_dealloc", "__rdl_dealloc"),
@@ -26,10 +26,10 @@ const ALLOCATOR: [(&str, &str); 4] = [
     ("__rust_alloc_zeroed", "__rdl_alloc_zeroed"),
 ];
 
-/// Calls of this, or reads, make sure that somebody has made those jumps.
+/// Compiled code refers to this symbol, so that a link without those jumps fails.
 const MARK: &str = "__rust_no_alloc_shim_is_unstable";
 
-/// The static libraries that a shared std is made of.
+/// Finds the static libraries that correspond to a shared std.
 pub(crate) fn standard(shared: &Path) -> Option<Vec<PathBuf>> {
     let name = shared.file_name()?.as_bytes();
     let dir = shared.parent()?;
@@ -41,7 +41,7 @@ pub(crate) fn standard(shared: &Path) -> Option<Vec<PathBuf>> {
     let mut archives: Vec<PathBuf> = files
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().as_bytes();
-            // A shared std unwinds.
+            // A shared std is built with `panic=unwind`.
             name.ends_with(b".rlib") && !name.starts_with(b"libpanic_abort-")
         })
         .collect();
@@ -49,7 +49,7 @@ pub(crate) fn standard(shared: &Path) -> Option<Vec<PathBuf>> {
     Some(archives)
 }
 
-/// Makes the jumps that the program has no need of as long as std is shared.
+/// Makes an object with these jumps, which the shared std contained.
 pub(super) fn allocator(shared: &Path) -> Result<Vec<u8>> {
     let mut object = elf_writer::new();
     let text = object.add_section(vec![], b".text.rust_alloc".to_vec(), SectionKind::Text);
@@ -94,7 +94,7 @@ pub(super) fn allocator(shared: &Path) -> Result<Vec<u8>> {
     elf_writer::finish(object).map_err(malformed)
 }
 
-/// What the jump of this name goes to. Names may be mangled, which puts their length in front.
+/// The target of the jump with this name. A mangled name has its length in front.
 fn target(name: &str) -> Option<String> {
     ALLOCATOR.iter().find_map(|(from, to)| {
         if name == *from {

@@ -1,4 +1,4 @@
-//! Where libraries are looked for.
+//! The directories in which libraries are searched.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -23,8 +23,8 @@ pub(crate) fn search_dirs(args: &Args, base: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The archive that the host link takes for `-lNAME`, or nothing if it takes a shared library, which
-/// it may if `dynamic` is set. The linker's own directories are not looked into.
+/// Finds the archive that the host link uses for `-lNAME`. Returns `None` if it uses a shared
+/// library, which it may if `dynamic` is set. The linker's default directories are not searched.
 pub fn archive(args: &Args, name: &OsStr, dynamic: bool) -> Option<PathBuf> {
     let exact = name.as_bytes().strip_prefix(b":").map(OsStr::from_bytes);
     let (archive, shared) = match exact {
@@ -46,7 +46,7 @@ pub fn archive(args: &Args, name: &OsStr, dynamic: bool) -> Option<PathBuf> {
     None
 }
 
-/// A directory that may begin with `=` or `$SYSROOT`.
+/// Resolves a directory that may begin with `=` or `$SYSROOT`.
 pub(crate) fn under(sysroot: &Path, dir: &[u8]) -> PathBuf {
     let rest = dir
         .strip_prefix(b"=")
@@ -61,7 +61,7 @@ pub(crate) fn under(sysroot: &Path, dir: &[u8]) -> PathBuf {
     }
 }
 
-/// The directories that the linker searches on its own.
+/// The linker's default search directories.
 pub(crate) fn system_dirs(ld: &Path) -> Vec<PathBuf> {
     let output = Command::new(ld)
         .arg("--verbose")

@@ -1,4 +1,4 @@
-//! The symbols of the kernel: its functions and variables, including `static` ones.
+//! Symbols of the kernel: its functions and variables, including `static` ones.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -49,7 +49,7 @@ pub fn find<'n>(vmlinux: &Path, names: &BTreeSet<&'n str>) -> Result<BTreeMap<&'
             .is_some_and(|section| section.name().is_ok_and(|name| name.starts_with(".init.")));
         let global = symbol.is_global();
         let this = match gone {
-            true => Err("the kernel has it only while it boots"),
+            true => Err("it is in an init section, which the kernel frees after boot"),
             false => Ok(Symbol {
                 address: symbol.address(),
                 size: symbol.size(),
@@ -60,7 +60,7 @@ pub fn find<'n>(vmlinux: &Path, names: &BTreeSet<&'n str>) -> Result<BTreeMap<&'
             None => drop(found.insert(name, (global, this))),
             Some(known) if global && !known.0 => *known = (global, this),
             Some(known) if !known.0 && !global && known.1 != this => {
-                known.1 = Err("several of the kernel's files have one of their own");
+                known.1 = Err("several kernel source files define a static symbol of this name");
             }
             Some(_) => {}
         }

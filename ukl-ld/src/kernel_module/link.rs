@@ -412,8 +412,8 @@ mod tests {
         let error = bound(&["exported", "none", "many", "early"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "kernel code: early: the kernel has it only while it boots\n\
-             many: several of the kernel's files have one of their own\n\
+            "kernel code: early: it is in an init section, which the kernel frees after boot\n\
+             many: several kernel source files define a static symbol of this name\n\
              none: the kernel has no such symbol"
         );
     }

@@ -46,7 +46,8 @@ fn close(open: &mut Option<Vec<PathBuf>>, done: &mut Vec<Linked>, temp: &Path) -
     let mut file = OsString::from("@");
     file.push(&list);
     let mut ar = Command::new("ar");
-    // Append, do not replace: objects of different directories may have the same name.
+    // `q` appends members without replacing: objects of different directories may have the same
+    // name.
     ar.args(["qcs", "--thin"]).arg(&path).arg(file);
     let output = ar.stdin(Stdio::null()).output();
     let output = output.map_err(|source| Error::Run {
@@ -57,7 +58,10 @@ fn close(open: &mut Option<Vec<PathBuf>>, done: &mut Vec<Linked>, temp: &Path) -
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(Error::Input {
             file: "--start-lib".into(),
-            what: format!("cannot be put into an archive: {}", said.trim_end()),
+            what: format!(
+                "cannot put its objects into an archive: {}",
+                said.trim_end()
+            ),
         });
     }
     done.push(Linked::File {

@@ -1,4 +1,4 @@
-//! Every object and archive through the rewriter; libraries through the cache.
+//! Rewrites every object and archive, and caches rewritten archives.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -33,27 +33,27 @@ mod lazy;
 pub struct Rewritten {
     /// For the linker's command line, in order.
     pub items: Vec<Linked>,
-    /// The thunks that they call.
+    /// The thunks that the rewritten code calls.
     pub thunks: BTreeSet<Thunk>,
 }
 
-/// One word for the linker.
+/// One word of the linker's command line.
 #[derive(Debug)]
 pub enum Linked {
-    /// A rewritten file, and the one it stands for.
+    /// A rewritten file.
     File {
-        /// Where it is now.
+        /// The rewritten file's path.
         path: PathBuf,
-        /// What the user knows it as.
+        /// The path of the file that was rewritten, for messages.
         origin: PathBuf,
-        /// Whether it is searched for members.
+        /// Whether it is an archive.
         archive: bool,
     },
     /// A flag.
     Flag(OsString),
 }
 
-/// Where the rewriter's output goes, and what it needs.
+/// The settings of a link's rewriting.
 pub struct Rewriter<'r> {
     /// How to rewrite.
     pub options: &'r Options,
@@ -107,7 +107,7 @@ impl Rewriter<'_> {
         Ok(all)
     }
 
-    /// A shared library that was taken apart: one object of all its parts.
+    /// Rewrites the objects of a shared library, and joins them into one object.
     fn library(&self, dir: &Path, library: &Library, explain: &Explain) -> Result<Output> {
         fs::create_dir(dir).at(dir)?;
         let inner = Rewriter { temp: dir, ..*self };
@@ -129,7 +129,8 @@ impl Rewriter<'_> {
     }
 
     fn one(&self, dir: &Path, file: &File, explain: &Explain) -> Result<Output> {
-        // The name stays, as `*crtend.o` in the linker's script goes by it.
+        // The file name must not change: patterns in linker scripts, for instance `*crtend.o`,
+        // match it.
         let name = file.path.file_name().unwrap_or_default();
         fs::create_dir_all(dir).at(dir)?;
         let path = dir.join(name);
@@ -157,7 +158,7 @@ impl Rewriter<'_> {
 
     fn archive(&self, file: &File, path: PathBuf, explain: &Explain) -> Result<Output> {
         let data = Input::read(&file.path).at(&file.path)?;
-        // The content of a thin archive is elsewhere.
+        // A thin archive does not contain its members, so its content does not identify them.
         let cache = self.cache.filter(|_| !data.starts_with(b"!<thin>"));
         if let Some(entry) = cache.and_then(|cache| cache.get(&data)) {
             return Ok(Output {
@@ -219,8 +220,8 @@ impl Rewriter<'_> {
         Ok(rewritten)
     }
 
-    /// What the linker makes of a file that is to be embedded. Its symbols are named after the
-    /// path as it was given.
+    /// Converts a file that is to be embedded to an object. The linker names its symbols after the
+    /// path as it is given.
     fn embed(&self, path: &Path, dir: &Path) -> Result<Vec<u8>> {
         let object = dir.join("embedded.o");
         let mut command = Command::new(self.ld);
@@ -245,8 +246,8 @@ impl Rewriter<'_> {
     }
 }
 
-/// A directory for what becomes of each item: the same for most, as names mostly differ, and file
-/// systems take their time over directories.
+/// Chooses a directory for the output of each item. Most items share one, because most names differ
+/// and creating directories is slow.
 fn directories(items: &[Item]) -> Vec<String> {
     let mut seen: HashMap<&OsStr, usize> = HashMap::new();
     let mut directories = Vec::with_capacity(items.len());
@@ -258,7 +259,7 @@ fn directories(items: &[Item]) -> Vec<String> {
                 *count += 1;
                 count.to_string()
             }
-            // Several files, with names of our own.
+            // This item makes several files, whose names are not the user's.
             _ => format!("parts-{index}"),
         });
     }
