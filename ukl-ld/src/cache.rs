@@ -1,8 +1,8 @@
-//! Rewritten libraries, kept by content.
+//! The cache of rewritten archives, under a hash of the input.
 //!
-//! An entry is two files: the archive, and the list of thunks that it calls. Both are written
-//! beside and renamed, the archive last; so an archive that is there is whole, and several links
-//! may work at once.
+//! An entry consists of two files: the archive, and the list of thunks that it calls. Each is
+//! written under a temporary name and renamed, the archive last. Therefore an archive in the cache
+//! is complete, and several links can use the cache at once.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,28 +22,28 @@ const LIMIT: u64 = 2 << 30;
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
-    /// What the same input may be rewritten differently by.
+    /// Everything except the input that influences the rewriter's output.
     salt: Vec<u8>,
 }
 
 /// A rewritten archive.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// The thunks it calls.
     pub thunks: BTreeSet<Thunk>,
 }
 
 impl Cache {
-    /// Opens the cache, and makes it if need be. `None` where that is not possible: a link does
-    /// without.
+    /// Opens the cache, and creates it if necessary. Returns `None` if that is not possible; a link
+    /// works without it, only more slowly.
     pub fn open(myself: &Path, prefix: &[u8]) -> Option<Cache> {
         let dir = directory("rewritten")?;
         let mut salt = symbol_rewriter::VERSION.as_bytes().to_vec();
         salt.push(0);
         salt.extend_from_slice(prefix);
-        // A rewriter under development changes without changing its version.
+        // During development the rewriter changes without a change of its version.
         if let Ok(meta) = fs::metadata(myself) {
             let age = meta
                 .modified()
@@ -64,17 +64,17 @@ impl Cache {
         self.dir.join(format!("{}.a", hasher.finalize().to_hex()))
     }
 
-    /// Looks for what this input was rewritten to.
+    /// Finds the rewritten form of this input.
     pub fn get(&self, data: &[u8]) -> Option<Entry> {
         let path = self.path(data);
         let file = fs::File::open(&path).ok()?;
         let thunks = parse(&fs::read_to_string(path.with_extension("thunks")).ok()?)?;
-        // For `trim`. Where it fails, the entry only goes earlier.
+        // `trim` removes the oldest entries. If this fails, the entry is merely removed earlier.
         let _ = file.set_modified(SystemTime::now());
         Some(Entry { path, thunks })
     }
 
-    /// Keeps what an input was rewritten to.
+    /// Stores the rewritten form of an input.
     pub fn put(
         &self,
         data: &[u8],

@@ -1,9 +1,9 @@
 //! Removes the debugging sections of the image's program.
 //!
 //! They would make the image many times larger, and the guest has all of it in memory. The complete
-//! program is stored where `ukl-run --gdb` finds it ([`ukl_common::debug_store`]).
-//! `--ukl-debug` leaves the sections in the image, for programs that read their own, such as a Rust
-//! program that prints a backtrace with line numbers.
+//! program is stored where `ukl-run --gdb` finds it ([`ukl_common::debug_store`]). `--ukl-debug`
+//! leaves the sections in the image, for programs that read their own debugging sections, for
+//! instance a Rust program that prints a backtrace with line numbers.
 
 use object::LittleEndian as LE;
 use object::elf;

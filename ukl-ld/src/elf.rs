@@ -1,4 +1,4 @@
-//! What little has to be known of finished ELF files.
+//! Reads linked ELF files, and changes the headers and symbols of the finished program.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,15 +19,15 @@ use ukl_proto::ring3::E_FLAGS;
 use crate::error::Error;
 use crate::error::Result;
 
-/// The size of an entry of the symbol table, which starts with the offset of the name.
+/// The size of an entry in the symbol table. The offset of the name is its first field.
 const SYMBOL: usize = 24;
 
-/// The sonames that a program or a shared library needs. Nothing, if it is neither.
+/// The sonames that a program or a shared library needs. Empty for other files.
 pub fn needed(path: &Path) -> Vec<String> {
     dynamic(path, elf::DT_NEEDED)
 }
 
-/// The name that a shared library is needed by.
+/// The soname of a shared library, or its file name if it has none.
 pub fn soname(path: &Path) -> Option<String> {
     let file_name = || Some(path.file_name()?.to_str()?.to_owned());
     dynamic(path, elf::DT_SONAME)
@@ -36,7 +36,8 @@ pub fn soname(path: &Path) -> Option<String> {
         .or_else(file_name)
 }
 
-/// The directories in which a shared library has the linker look for those that it needs.
+/// The directories in which a shared library's `DT_RUNPATH` and `DT_RPATH` search the libraries
+/// that it needs.
 pub fn run_path(path: &Path) -> Vec<PathBuf> {
     let own = path.parent().unwrap_or(Path::new(""));
     let mut lists = dynamic(path, elf::DT_RUNPATH);
@@ -77,17 +78,17 @@ fn dynamic(path: &Path, tag: elf::DynamicTag) -> Vec<String> {
     .unwrap_or_default()
 }
 
-/// The dynamic symbols that a file leaves to others.
+/// The undefined dynamic symbols of a file.
 pub fn wanted(path: &Path) -> BTreeSet<String> {
     dynamic_symbols(path, true)
 }
 
-/// The dynamic symbols that a file has for others.
+/// The dynamic symbols that a file defines.
 pub fn provided(path: &Path) -> BTreeSet<String> {
     dynamic_symbols(path, false)
 }
 
-/// Whether a file wants its stack executable.
+/// Whether a file requests an executable stack.
 pub fn wants_executable_stack(path: &Path) -> bool {
     let wants = read(path, |file| {
         let endian = file.endian();
@@ -95,7 +96,7 @@ pub fn wants_executable_stack(path: &Path) -> bool {
         let stack = headers
             .iter()
             .find(|header| header.p_type(endian) == elf::PT_GNU_STACK);
-        // One that does not say is an old one, and those want it.
+        // A file without this header comes from an old toolchain, and its stack is executable.
         stack.is_none_or(|header| header.p_flags(endian).contains(elf::PF_X))
     });
     wants.unwrap_or(false)
@@ -105,7 +106,8 @@ fn dynamic_symbols(path: &Path, undefined: bool) -> BTreeSet<String> {
     read(path, |file| {
         let symbols = file.dynamic_symbols().filter(|symbol| {
             symbol.is_undefined() == undefined
-                // A variable copied into the program counts as taken from the library.
+                // A variable with a copy relocation is defined in the program, but comes from the
+                // library.
                 || (undefined && symbol.kind() == object::SymbolKind::Data)
         });
         symbols
@@ -158,7 +160,8 @@ fn restore_names(program: &mut [u8], prefix: &[u8]) -> Result<()> {
     }
     for (at, name) in fields {
         let field = program.get_mut(at..at + 4);
-        let field = field.ok_or_else(|| Error::Program("symbols behind its end".into()))?;
+        let field =
+            field.ok_or_else(|| Error::Program("a symbol is beyond the end of the file".into()))?;
         field.copy_from_slice(&(name + prefix.len() as u32).to_le_bytes());
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! The host link: what the ordinary linker makes of the same arguments.
+//! The host link: runs the real linker with the same arguments.
 //!
-//! Its messages and its exit status are the user's, as they are. It comes first, so that whatever
-//! is wrong with a link is said in the words that build tools know.
+//! Its messages and its exit status are passed through unchanged. It runs first, so that errors in
+//! a link are reported in the form that build tools know.
 
 use std::ffi::OsString;
 use std::io;
@@ -23,16 +23,16 @@ use crate::error::Result;
 use crate::tools;
 use crate::tools::Tools;
 
-/// Longer command lines go through a file. The kernel's limit for all arguments and the
-/// environment is some 2 MiB, and that for one argument 128 KiB.
+/// Longer command lines are passed in a response file. The kernel limits all arguments and the
+/// environment to about 2 MiB, and one argument to 128 KiB.
 const LONG: usize = 96 * 1024;
 
 /// The host linker's command.
 pub struct Host {
     command: Command,
-    /// Holds the arguments, if they are many. Has to live as long as the linker.
+    /// The directory of the response file, if there is one. It must exist while the linker runs.
     file: Option<TempDir>,
-    /// Leave out what GNU ld says of every program with a static glibc.
+    /// Whether to suppress the warnings that GNU ld prints for every program with a static glibc.
     quiet: bool,
 }
 
@@ -50,13 +50,14 @@ impl Host {
         })
     }
 
-    /// For static programs of rustc's: it passes on all that a linker says as a warning, and its
-    /// own linker does not say that static programs need glibc's shared libraries for some things.
+    /// Suppresses GNU ld's warnings that some functions of a static glibc need its shared
+    /// libraries. This is for static programs of rustc, which prints all output of the linker as a
+    /// warning, and whose own linker has no such warning.
     pub fn quiet(self, quiet: bool) -> Host {
         Host { quiet, ..self }
     }
 
-    /// Becomes the linker. Returns only if that fails.
+    /// Replaces this process by the linker. Returns only if that fails.
     pub fn exec(mut self) -> Result<ExitStatus> {
         if self.file.is_some() || self.quiet {
             return self.run();
@@ -82,7 +83,7 @@ impl Host {
         })
     }
 
-    /// Runs the linker and keeps what it says on standard error, as far as the user is to hear it.
+    /// Runs the linker and returns what it writes to standard error, without suppressed warnings.
     pub fn run_and_listen(mut self) -> Result<(ExitStatus, Vec<u8>)> {
         self.command.stdin(Stdio::inherit());
         self.command.stdout(Stdio::inherit());
@@ -99,11 +100,12 @@ impl Host {
     }
 }
 
-/// The linker's words, but for its warnings that functions of a static glibc load shared libraries.
+/// The linker's messages without the warnings that functions of a static glibc need shared
+/// libraries.
 fn without_static_warnings(text: &[u8]) -> Vec<u8> {
     const WARNING: &str = " in statically linked applications requires at runtime ";
     let mut kept = Vec::with_capacity(text.len());
-    // What may be the beginning of such a warning.
+    // A line that may be the beginning of such a warning.
     let mut function: &[u8] = b"";
     for line in text.split_inclusive(|&byte| byte == b'\n') {
         if memmem::find(line, WARNING.as_bytes()).is_some() {
@@ -119,13 +121,13 @@ fn without_static_warnings(text: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// Says what a linker has said.
+/// Prints the linker's messages.
 pub fn pass_on(said: &[u8]) {
-    // There is nobody to tell that it cannot be said.
+    // There is no other way to report that this failed.
     let _ = io::stderr().write_all(said);
 }
 
-/// Gives a command its arguments, through a file if they are many.
+/// Adds arguments to a command, in a response file if they are too long.
 pub fn args_or_file(command: &mut Command, words: &[OsString]) -> Result<Option<TempDir>> {
     if words.iter().map(|word| word.len() + 1).sum::<usize>() < LONG {
         command.args(words);
@@ -140,7 +142,8 @@ pub fn args_or_file(command: &mut Command, words: &[OsString]) -> Result<Option<
     Ok(Some(dir))
 }
 
-/// The status to exit with for a child's: its own, or as a shell has it for one that was killed.
+/// The exit status that corresponds to a child's: its own, or, as in a shell, 128 plus the signal
+/// that killed it.
 pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status
         .code()
@@ -148,7 +151,7 @@ pub fn exit_code(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
-/// Removes a file that may not be there. What is no ordinary file (/dev/null) stays, as with ld.
+/// Removes a file if it exists. Like ld, it does not remove special files (/dev/null).
 pub fn remove(path: &Path) -> Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(meta) if meta.is_file() || meta.is_symlink() => {}

@@ -1,4 +1,4 @@
-//! The steps behind the host link: from the inputs to the program at ring 0 and its image.
+//! The steps after the host link: from the inputs to the program at ring 0 and its image.
 
 use std::mem;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ use crate::thunk::syscalls::SyscallThunks;
 use crate::thunk::table::ThunkTable;
 use crate::tools::Tools;
 
-/// What the steps have in common.
+/// The state that the steps share.
 pub struct ImageLink<'l> {
     args: &'l Args,
     options: &'l UklOptions,
@@ -55,13 +55,13 @@ pub struct ImageLink<'l> {
     ld: PathBuf,
     /// The guest's init, if there is to be an image.
     init: Option<PathBuf>,
-    /// How the inputs are rewritten.
+    /// The rewriter's options.
     rewriting: Options,
     /// The directory of temporary files.
     temp: TempDir,
 }
 
-/// The kernel's part in the program.
+/// What the program uses of the kernel.
 #[derive(Default)]
 pub struct KernelSide<'l> {
     /// The kernel code among the inputs.
@@ -70,7 +70,7 @@ pub struct KernelSide<'l> {
     pub imports: Option<&'l KernelImports>,
 }
 
-/// All inputs with machine code, and the intermediate code that some of them were.
+/// All inputs as machine code, and the intermediate code that was compiled for them.
 struct Resolved {
     inputs: Inputs,
     lowered: Lowered,
@@ -101,7 +101,7 @@ impl Thunks {
         [syscalls].into_iter().chain(module).collect()
     }
 
-    /// The thunks in them.
+    /// The blocks of thunks in these files.
     fn blocks(&self) -> impl Iterator<Item = Block> {
         let module = self.module.iter().map(|(_, calls)| &calls.block);
         let all = [&self.syscalls.block].into_iter().chain(module);
@@ -150,7 +150,7 @@ impl<'l> ImageLink<'l> {
         })
     }
 
-    /// Takes all steps.
+    /// Runs all steps.
     pub fn run(mut self, kernel_side: &KernelSide<'_>) -> Result<()> {
         let resolved = self.resolve()?;
         let rewritten = self.rewrite(&resolved.inputs)?;
@@ -266,8 +266,8 @@ impl<'l> ImageLink<'l> {
         })
     }
 
-    /// Writes the products. The program is stripped for them; its debugging sections go where
-    /// `ukl-run --gdb` finds them.
+    /// Writes the products. They contain no debugging sections; these are stored where `ukl-run
+    /// --gdb` finds them.
     fn write(mut self, mut linked: Linked) -> Result<()> {
         let program = &mut linked.program;
         let whole = match self.options.debug {
@@ -276,7 +276,8 @@ impl<'l> ImageLink<'l> {
         };
         let stripped = whole.as_ref().map(|_| linked.program.clone());
         let name = self.products.guest_name();
-        // Storing the debugging sections takes as long as making the image, and may fail.
+        // Storing the debugging sections takes as long as making the image, so both run at the same
+        // time. A failure is not an error.
         thread::scope(|scope| {
             if let (Some(whole), Some(stripped)) = (whole, stripped) {
                 let name = name.clone();
@@ -356,7 +357,7 @@ fn hint(messages: &str, absent: &[String], passed_over: &dyn Fn() -> Option<Stri
         return why;
     }
     let mut text = String::from(
-        "\nukl-ld: the host link has them from a shared library; the image needs static ones",
+        "\nukl-ld: the host link found these symbols in a shared library; the image needs a static library",
     );
     if !absent.is_empty() {
         text.push_str(&format!(

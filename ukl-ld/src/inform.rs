@@ -13,8 +13,8 @@ use crate::host::Host;
 use crate::tools::Tools;
 use crate::version;
 
-/// Answers such an option: with the real linker's text, to which ukl-ld adds its own. None if there is
-/// no such option.
+/// Answers such an option with the real linker's text, to which ukl-ld adds its own. Returns `None`
+/// if there is no such option.
 pub fn inform(args: &Args, tools: &Tools, kernel: Option<&Path>) -> Result<Option<ExitStatus>> {
     let first = args
         .list

@@ -12,7 +12,7 @@ extern "C" fn note(signal: libc::c_int) {
     CAUGHT.store(signal, Ordering::Relaxed);
 }
 
-/// Only records the signals from now on. The linkers that ukl-ld starts still die of them.
+/// From now on, these signals are only recorded. They still kill the linkers that ukl-ld starts.
 pub fn catch() {
     let handler: extern "C" fn(libc::c_int) = note;
     for signal in SIGNALS {
@@ -31,7 +31,7 @@ pub fn caught() -> Option<i32> {
     Some(CAUGHT.load(Ordering::Relaxed)).filter(|&signal| signal != 0)
 }
 
-/// Dies of the signal, so that the parent process sees it.
+/// Kills this process by the signal, so that the parent process sees which one it was.
 pub fn die(signal: i32) -> ! {
     // SAFETY: both calls are always sound.
     unsafe {

@@ -1,12 +1,12 @@
-//! A drop-in for GNU ld that makes a bootable image beside every program.
+//! A drop-in replacement for GNU ld that also makes a bootable image of every program.
 //!
-//! The phases, in order, a file or a folder each: [`args`] reads the command line and our own
-//! options, [`mode`] decides whether there is an image, [`startup`] completes what rustc sends,
-//! [`host`] runs the real linker, [`inputs`] finds the static counterparts (with [`shared`]),
-//! [`lto`] has programs of intermediate code optimised, [`rewrite`] (with [`cache`]) rewrites the
-//! inputs, [`thunk`] makes the thunks, [`kernel_module`] links kernel code, [`program`] links,
-//! [`elf`] marks the result, [`debug`] takes out what only gdb reads, [`ukl_image`] makes it bootable.
-//! [`link`] drives them.
+//! Each phase has a file or a folder. In order: [`args`] reads the command line and the options of
+//! ukl-ld, [`mode`] decides whether the link makes an image, [`startup`] completes the command line
+//! of rustc, [`host`] runs the real linker, [`inputs`] finds static counterparts (with [`shared`]),
+//! [`lto`] has intermediate code optimised, [`rewrite`] (with [`cache`]) rewrites the inputs,
+//! [`thunk`] makes the thunks, [`kernel_module`] links kernel code, [`program`] links the program,
+//! [`elf`] marks it for ring 0, [`debug`] removes debugging sections, and [`ukl_image`] makes the
+//! bootable image. [`link`] calls the phases.
 
 pub mod args;
 pub mod cache;

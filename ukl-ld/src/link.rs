@@ -45,7 +45,7 @@ use crate::shared;
 use crate::startup;
 use crate::tools::Tools;
 
-/// Runs with the given arguments, the program's name first. Returns the exit status.
+/// Runs ukl-ld with the given arguments, of which the first is its name. Returns the exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     let mut args = args.into_iter();
     let argv0 = args.next().unwrap_or_else(|| "ukl-ld".into());
@@ -72,9 +72,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     }
 }
 
-/// What a command line asks for.
+/// What a command line requests.
 enum Request {
-    /// A text, which was printed. The exit status.
+    /// Text that has been printed. The value is the exit status.
     Answered(u8),
     /// A link.
     Link(Box<Link>),
@@ -88,13 +88,13 @@ struct Link {
     options: UklOptions,
     tools: Tools,
     explain: Explain,
-    /// Whether rustc calls the linker directly.
+    /// Whether rustc called ukl-ld directly, without a compiler driver.
     rust: bool,
-    /// The kernel code that was among the inputs.
+    /// The kernel code among the inputs.
     code: Option<KernelCode>,
 }
 
-/// What came of the host link.
+/// The result of the host link.
 struct HostLinked {
     status: ExitStatus,
     /// The kernel's functions and variables that the program uses by name.
@@ -102,7 +102,7 @@ struct HostLinked {
 }
 
 impl Link {
-    /// Reads the command line, and prints what it asks to print.
+    /// Reads the command line, and prints the text that it requests, if any.
     fn read(argv0: &OsStr, original: Vec<OsString>) -> Result<Request> {
         let expanded = response::expand(original.iter().cloned())?;
         let mut args = Args::parse(expanded.args);
@@ -140,7 +140,7 @@ impl Link {
         })))
     }
 
-    /// Takes kernel code out of the inputs. Placeholders stand for it in the host link.
+    /// Removes kernel code from the inputs. The host link gets placeholders instead.
     fn take_kernel_code(&mut self) -> Result<()> {
         if self.args.has(Role::Relocatable) {
             return Ok(());
@@ -160,7 +160,7 @@ impl Link {
         Ok(Host::new(&self.tools, words)?.quiet(quiet))
     }
 
-    /// A link without an image.
+    /// Runs a link without an image.
     fn host_only(mut self, why: &'static str) -> Result<u8> {
         let output = self.args.output();
         self.explain.phase("mode", format_args!("no image: {why}"));
@@ -180,7 +180,7 @@ impl Link {
         Ok(exit_code(status))
     }
 
-    /// A link with an image, or with another product that is made like one.
+    /// Runs a link with an image, or with another product of the rewritten program.
     fn with_image(mut self, products: &Products) -> Result<u8> {
         match &products.image {
             Some(path) => self
@@ -218,8 +218,8 @@ impl Link {
         self.end(products, host.status, made, profiled)
     }
 
-    /// Runs the real linker and reads the kernel archive meanwhile. An archive that cannot be read
-    /// matters only if the host link succeeds.
+    /// Runs the real linker and reads the kernel archive at the same time. An archive that cannot
+    /// be read is an error only if the host link succeeds.
     fn host_and_archive(&mut self, products: &Products) -> Result<(HostLinked, Result<Archive>)> {
         let dir = self.tools.kernel(self.options.kernel.as_deref());
         let path = dir.as_deref().ok().map(Path::to_owned);

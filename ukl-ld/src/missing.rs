@@ -30,14 +30,14 @@ pub fn runtime(archive: &Path) -> Option<Error> {
 fn unsupported(file: &str) -> Error {
     Error::Input {
         file: file.to_owned(),
-        what: "this sanitizer works only with the dynamic linker, and an image has none; \
-               build without it, or set UKL_IMAGE=0 for the host program alone"
+        what: "this sanitizer works only in dynamically linked programs, and the program of an \
+               image is static; build without it, or set UKL_IMAGE=0 to make only the host program"
             .into(),
     }
 }
 
-/// The message: which library, which symbols need it, and what to install or do. `gone` is an input
-/// from which it was linked, and which no longer exists.
+/// The message: which library is missing, which symbols need it, and what to install or do. `gone`
+/// is an input of the library's own link that no longer exists.
 pub fn message(asked: &str, shared: &Path, used: &[&str], gone: Option<&str>) -> String {
     let name = shared.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split(".so").next().unwrap_or(&name);

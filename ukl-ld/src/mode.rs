@@ -1,8 +1,8 @@
 //! Decides whether a link makes an image, and where.
 //!
 //! Every link makes the host output. If the output is or may be a program, the link also makes an
-//! image next to it: not for libraries and partial links, and not for the probes with which build
-//! tools test the compiler.
+//! image. Shared libraries, partial links, and the probes by which build tools test the compiler
+//! get no image.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -19,9 +19,9 @@ use crate::args::ukl_options::UklOptions;
 /// What a link makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
-    /// Only the host output, and the reason.
+    /// Only the host output. The value says why.
     Host(&'static str),
-    /// The program, and an image unless it is `None`.
+    /// The program, and an image at this path if there is one.
     Program(Option<PathBuf>),
 }
 
@@ -243,7 +243,7 @@ fn known_configure(output: &Path, names: &[&[u8]]) -> Option<&'static str> {
     None
 }
 
-/// Whether a directory's name is this and a number.
+/// Whether a directory's name consists of this and a number.
 fn within_numbered(dirs: &[&[u8]], beginning: &[u8]) -> bool {
     dirs.iter().any(|dir| is_numbered(dir, beginning))
 }

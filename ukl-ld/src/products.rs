@@ -21,9 +21,9 @@ pub struct Products {
     pub output: PathBuf,
     /// The path to which cargo will hard-link the output.
     pub uplifted: Option<PathBuf>,
-    /// The image, if there is to be one.
+    /// The image, if the link makes one.
     pub image: Option<PathBuf>,
-    /// Whether the build system will move the output away, and nothing else.
+    /// Whether the build system will move only the output, and remove everything beside it.
     pub passing: bool,
 }
 
@@ -45,7 +45,7 @@ impl Products {
         self.image.clone().unwrap_or_else(beside)
     }
 
-    /// Removes the images of earlier links: they are no images of the new output.
+    /// Removes the images of earlier links, which do not belong to the new output.
     pub fn remove_old_images(&self) -> Result<()> {
         host::remove(&self.any_image())?;
         if let Some(path) = &self.uplifted {
@@ -54,7 +54,7 @@ impl Products {
         Ok(())
     }
 
-    /// Removes the output of a link that failed: make and ninja would take it for a finished one.
+    /// Removes the output of a failed link, which make and ninja would take for up to date.
     pub fn remove_output(&self) -> Result<()> {
         host::remove(&self.output)
     }
@@ -64,7 +64,8 @@ impl Products {
         host::remove(&self.any_image())
     }
 
-    /// Writes a product that may also belong beside the path to which cargo links the output.
+    /// Writes a product. It also goes beside the path to which cargo links the output, if there is
+    /// one.
     pub fn write(&self, path: &Path, data: &[u8], suffix: &str, mode: u32) -> Result<()> {
         files::write_beside(path, data, mode).at(path)?;
         if let Some(uplifted) = &self.uplifted
@@ -80,8 +81,8 @@ impl Products {
         Ok(())
     }
 
-    /// The program's name in the guest: the name under which cargo will leave it, not the one that
-    /// cargo gives it meanwhile.
+    /// The program's name in the guest. For cargo, it is the program's final name, not the
+    /// temporary one with a hash.
     pub fn guest_name(&self) -> String {
         let path = self.uplifted.as_ref().unwrap_or(&self.output);
         let name = path.file_name().unwrap_or(OsStr::new("a.out"));

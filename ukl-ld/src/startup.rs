@@ -1,7 +1,8 @@
-//! What a compiler driver would have added, for a caller that speaks to the linker directly.
+//! Adds the arguments of a compiler driver if rustc calls ukl-ld directly.
 //!
-//! rustc takes a linker whose name ends in `-ld` for a raw one: it sends no startup objects, no
-//! system library directories, and no dynamic linker. C and C++ drivers send all of them.
+//! rustc takes a command whose name ends in `-ld` for a linker, not for a driver. It passes no
+//! startup objects, no system library directories, and no dynamic linker, all of which C and C++
+//! drivers pass.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,8 +18,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::mode::is_startup;
 
-/// Whether rustc made these arguments and counts on somebody to complete them. One with a linker
-/// script knows what it wants.
+/// Whether these arguments come from rustc and have to be completed. A link with a linker script is
+/// complete.
 pub fn is_raw_rustc(args: &Args) -> bool {
     let rustc_made = |path: &std::ffi::OsStr| {
         let name = Path::new(path)
@@ -47,7 +48,7 @@ fn is_crti(path: &std::ffi::OsStr) -> bool {
         .is_some_and(|name| name == "crti.o")
 }
 
-/// Whether the program is to have no shared libraries at all. (`-Bstatic` may mean a few of them.)
+/// Whether the whole program is static. (`-Bstatic` may concern only some libraries.)
 pub fn is_static(args: &Args) -> bool {
     args.list.iter().any(|arg| arg.name() == Some("static"))
 }
@@ -60,14 +61,14 @@ pub fn is_profiled(args: &Args) -> bool {
     })
 }
 
-/// The arguments with a driver's own words translated.
+/// Translates options of a compiler driver to the linker's.
 pub fn translate(args: &Args) -> Args {
     let words = args.list.iter().flat_map(|arg| arg.words.iter().cloned());
     Args::parse(driver_words(words))
 }
 
-/// What a driver makes of its own words. Build scripts and cargo's configuration hand them on with
-/// `cargo::rustc-link-arg=` and `-C link-arg=`, since the linker is a driver nearly everywhere.
+/// Translates a driver's options. Build scripts and cargo's configuration pass them with
+/// `cargo::rustc-link-arg=` and `-C link-arg=`, because rustc's linker usually is a driver.
 fn driver_words(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut out = Vec::new();
     for word in words {
@@ -76,7 +77,8 @@ fn driver_words(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
             b"-static-pie" => {
                 out.extend(["-static", "-pie", "--no-dynamic-linker", "-z", "text"].map(Into::into))
             }
-            // The word behind it stands for itself.
+            // The word after `-Xlinker` needs no translation. The other options have no effect
+            // here.
             b"-Xlinker" | b"-m64" | b"-pthread" | b"-static-libgcc" | b"-nodefaultlibs" => {}
             bytes => match bytes.strip_prefix(b"-Wl,") {
                 Some(list) => out.extend(
@@ -97,7 +99,7 @@ pub fn complete(args: &Args) -> Result<Args> {
         .iter()
         .flat_map(|arg| arg.words.iter().cloned())
         .collect();
-    // Without std and libc.
+    // A program without std and libc has no `-lc`.
     let hosted = args.all(Role::Library).any(|name| name == "c");
     let bare = !hosted
         || given
@@ -127,7 +129,7 @@ pub fn complete(args: &Args) -> Result<Args> {
             ))
         })
     };
-    // Not in front of the user's, which may say otherwise.
+    // Defaults come before the user's options, which may override them.
     let mut words = vec!["--build-id".into()];
     if !shared && !fixed && !args.has(Role::DynamicLinker) && !args.has(Role::NoDynamicLinker) {
         words.extend(["-dynamic-linker", "/lib64/ld-linux-x86-64.so.2"].map(OsString::from));
@@ -143,7 +145,7 @@ pub fn complete(args: &Args) -> Result<Args> {
         word.push(dir);
         words.push(word);
     }
-    // As gcc has it: what a static libc needs of it, a shared one brings along.
+    // As in gcc: a static libc needs libgcc; a shared one is already linked with it.
     let libgcc = match fixed {
         true => ["--start-group", "-lgcc", "-lgcc_eh", "-lc", "--end-group"],
         false => [

@@ -126,8 +126,8 @@ fn find_linker(name: &str, myself: &Path) -> Result<PathBuf> {
     found.next().ok_or_else(|| Error::NoLinker(name.to_owned()))
 }
 
-/// Refuses endless recursion, which a wrapper script called `ld` that calls ukl-ld would cause.
-/// Returns the value for the linker's environment.
+/// Detects endless recursion, for instance by a wrapper script called `ld` that runs ukl-ld.
+/// Returns the variable for the linker's environment.
 pub fn depth(host_ld: &Path) -> Result<(&'static str, String)> {
     let depth = recursion::next_depth(DEPTH);
     depth

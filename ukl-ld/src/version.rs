@@ -1,4 +1,4 @@
-//! What `--version` says: ukl-ld, the real linker, and the kernel archive.
+//! The text of `--version`: the versions of ukl-ld, the real linker, and the kernel archive.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -11,17 +11,17 @@ use crate::error::Result;
 use crate::tools;
 use crate::tools::Tools;
 
-/// The kernel archive of the installation, or the one that was chosen.
+/// The chosen kernel archive, or by default that of the installation.
 pub fn archive_dir(tools: &Tools, chosen: Option<&Path>) -> PathBuf {
     chosen.map_or_else(|| tools.libdir.join("kernel"), Path::to_owned)
 }
 
-/// The line of `--version` on that archive.
+/// The line of `--version` about that archive.
 pub fn archive(tools: &Tools, chosen: Option<&Path>) -> KernelVersion {
     KernelVersion::of(archive_dir(tools, chosen))
 }
 
-/// The first line of `--version`. Build tools look for "GNU ld" in it.
+/// The first line of `--version`. Build tools search it for "GNU ld".
 pub fn first_line(tools: &Tools) -> Result<String> {
     Ok(format!(
         "ukl-ld {} (compatible with {})",

@@ -1,6 +1,6 @@
-//! The command line, as GNU ld's `getopt_long_only` reads it.
+//! Parses the command line by the rules of GNU ld's `getopt_long_only`.
 //!
-//! This module rejects nothing: an option that is not in the table is kept as it is, and the real
+//! This module rejects nothing. It keeps an option that is not in the table unchanged; the real
 //! linker, which runs first, reports it.
 
 use std::ffi::OsStr;
@@ -21,16 +21,16 @@ use table::Role;
 use table::Takes;
 use ukl_common::options::OptionSpec;
 
-/// One argument, with the words it was made of.
+/// One argument, with the words that it consists of.
 #[derive(Debug, Clone)]
 pub struct Arg {
-    /// What it is.
+    /// What kind of argument it is.
     pub kind: Kind,
     /// The words of the command line, with `@files` expanded.
     pub words: Vec<OsString>,
 }
 
-/// What an argument is.
+/// The kinds of arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// An input file.
@@ -51,7 +51,7 @@ pub enum Kind {
         /// The value after `=`.
         value: Option<OsString>,
     },
-    /// An option the table does not know.
+    /// An option that is not in the table.
     Unknown,
 }
 
@@ -126,7 +126,7 @@ impl Args {
             .filter_map(Arg::value)
     }
 
-    /// The input files, libraries by `-l` left out.
+    /// The input files, without the libraries of `-l`.
     pub fn inputs(&self) -> impl Iterator<Item = &OsStr> {
         self.list.iter().filter_map(|arg| match &arg.kind {
             Kind::Input(path) => Some(path.as_os_str()),
@@ -237,7 +237,7 @@ fn parse_one(word: OsString, rest: &mut impl Iterator<Item = OsString>, list: &m
     });
 }
 
-/// Finds a long option by its name, or by an abbreviation that only one option has.
+/// Finds a long option by its name or by an unambiguous abbreviation.
 fn find_long(name: &[u8]) -> Option<(&'static Opt, &'static str)> {
     let long = || {
         OPTIONS.iter().flat_map(|opt| {

@@ -1,18 +1,18 @@
 //! `@file` arguments, by the rules of libiberty's `expandargv`.
 //!
-//! Words are separated by white space; `'` and `"` quote; a backslash takes the next byte as it
-//! is, inside quotes too. A file may name further files. If a file cannot be read, the argument
-//! stays as it is, and the linker reports it.
+//! Words are separated by white space; `'` and `"` quote; a backslash makes the next byte literal,
+//! inside quotes too. A file may name further files. If a file cannot be read, the argument is not
+//! changed, and the linker reports it.
 //!
-//! rustc writes such a file for command lines that are too long for the kernel, in a format of its
-//! own: one word on each line, with a backslash before spaces and backslashes, and no quotes.
+//! rustc writes such a file if a command line is too long for the kernel. It uses another format:
+//! one word on each line, with a backslash before spaces and backslashes, and no quotes.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::ffi::OsStringExt;
 
-/// The limit of expansions of one command line, in case a file names itself. libiberty has the same
+/// How many files one command line may expand, in case a file names itself. libiberty has the same
 /// limit.
 const LIMIT: usize = 2000;
 
@@ -90,7 +90,7 @@ pub fn split(text: &[u8]) -> Vec<OsString> {
     }
 }
 
-/// Splits text into words as rustc joined them.
+/// Splits the text of rustc's format into words.
 fn lines(text: &[u8]) -> Vec<OsString> {
     let mut words = Vec::new();
     let mut word = Vec::new();

@@ -1,5 +1,5 @@
-//! Every option of GNU ld for x86-64: whether it takes a value, and what it means for the link of
-//! an image.
+//! Every option of GNU ld for x86-64: whether it takes a value, and what it means for the image's
+//! link.
 
 /// How an option gets its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,14 +8,14 @@ pub enum Takes {
     Nothing,
     /// A value: `--name=value`, `--name value`.
     Value,
-    /// A value only if it is joined on: `--name[=value]`.
+    /// An optional value, which must be joined: `--name[=value]`.
     Joined,
 }
 
 /// What an option means for the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The image's link gets it as it is.
+    /// The image's link gets it unchanged.
     Keep,
     /// Only the host link gets it: it concerns dynamic linking, side outputs or diagnostics.
     HostOnly,

@@ -28,7 +28,7 @@ pub const RING0: &str = ".ring0";
 /// The suffix of the file with the program's ring-3 variant (`--ukl-ring3`).
 pub const RING3: &str = ".ring3";
 
-/// Where a by-product goes.
+/// The path of a by-product.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// Beside the output, under the output's name with a suffix.
@@ -189,7 +189,7 @@ impl UklOptions {
     }
 }
 
-/// The value of an option that cannot do without one.
+/// The value of an option that requires one.
 fn required<'v>(spec: &OptionSpec, value: Option<&'v OsString>) -> Result<&'v OsStr> {
     let value = value.filter(|value| !value.is_empty());
     value
@@ -209,7 +209,7 @@ fn text<'v>(spec: &OptionSpec, value: Option<&'v OsString>) -> Result<&'v str> {
     })
 }
 
-/// The choice of an option that has only a few.
+/// The value of an option with a fixed set of values.
 fn choice(spec: &OptionSpec, value: &str) -> Result<&'static str> {
     spec.choice(value)
         .ok_or_else(|| invalid(spec, value, &alternatives(spec.choices)))

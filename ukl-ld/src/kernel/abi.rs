@@ -1,9 +1,9 @@
-//! The numbers that the kernel and the code of ukl-ld have to agree on.
+//! The kernel's ABI: the numbers on which the kernel and the code that ukl-ld writes must agree.
 //!
 //! `arch/x86/include/asm/ukl.h` of the patched kernel defines them. `make kernel` writes the values
 //! that the compiler saw into the file `abi` of the kernel archive: a first line `ukl-abi VERSION`,
-//! then a line `NAME VALUE` for each number. A `#` starts a comment. Names that ukl-ld does not know
-//! are ignored, so that a kernel can add some.
+//! then a line `NAME VALUE` for each number. A `#` starts a comment. Names that ukl-ld does not
+//! know are ignored, so that a kernel can add names.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,7 +19,7 @@ pub const VERSION: u32 = 1;
 /// The name of the file in the kernel archive.
 pub const FILE: &str = "abi";
 
-/// What the kernel and ukl-ld agree on.
+/// The numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Abi {
     /// UKL_EF: the `e_flags` of a program that starts at ring 0.
@@ -30,7 +30,7 @@ pub struct Abi {
     pub shared: SharedLayout,
     /// The word that a thunk passes to `entry_UKL_exit`.
     pub exit: ExitWord,
-    /// What a thunk reads of the kernel's per-CPU variables.
+    /// The per-CPU variables of the kernel that a thunk uses.
     pub cpu: CpuOffsets,
     /// UKL_EXIT_WORK: the thread flags that make a call leave by the full path. They depend on the
     /// kernel's configuration.
@@ -39,7 +39,7 @@ pub struct Abi {
     pub policy: PolicyBits,
 }
 
-/// Offsets in a thunk at which the kernel looks.
+/// The offsets in a thunk that the kernel uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThunkLayout {
     /// UKL_THUNK_SIZE: the size of a thunk, which is also its alignment.
@@ -58,15 +58,15 @@ pub struct ThunkLayout {
     pub preserved: usize,
 }
 
-/// The same in a thunk for shared stacks.
+/// The offsets in a thunk for shared stacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedLayout {
     /// UKL_SHARED_SWITCH: the instruction that moves the stack pointer to the kernel's mapping.
     pub switch: usize,
     /// UKL_SHARED_RETURN: the instruction to which the kernel function returns.
     pub ret: usize,
-    /// UKL_SHARED_UNDO: where the thunk continues if the kernel's mapping of the stack turns out to
-    /// be missing: it drops the pushed arguments and jumps to the next thunk.
+    /// UKL_SHARED_UNDO: where the thunk continues if the kernel has no mapping of the stack. The
+    /// code there drops the pushed arguments and jumps to the next thunk.
     pub undo: usize,
 }
 
@@ -209,7 +209,7 @@ fn version(text: &str) -> Option<u32> {
     line.strip_prefix("ukl-abi ")?.trim().parse().ok()
 }
 
-/// Reads the lines behind the first.
+/// Reads the lines after the first.
 fn parse(text: &str) -> Result<Abi, String> {
     let mut values = HashMap::new();
     for line in text.lines().skip(1) {
@@ -299,7 +299,7 @@ fn parse(text: &str) -> Result<Abi, String> {
     Ok(abi)
 }
 
-/// A decimal number, or a hexadecimal one behind `0x`.
+/// Parses a decimal number, or a hexadecimal number with the prefix `0x`.
 fn number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),

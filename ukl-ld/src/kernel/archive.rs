@@ -1,4 +1,4 @@
-//! What a link takes from the kernel archive.
+//! The contents of the kernel archive that a link needs.
 
 use std::path::PathBuf;
 
@@ -8,18 +8,18 @@ use ukl_image::ImageError;
 use crate::error::Result;
 use crate::kernel::Kernel;
 
-/// The kernel archive, as far as a link needs it.
+/// The contents of the kernel archive that a link needs.
 pub struct Archive {
-    /// The directory. None if the link makes nothing that runs at ring 0.
+    /// The directory. `None` if nothing that the link makes runs at ring 0.
     pub dir: Option<PathBuf>,
-    /// What the thunks refer to.
+    /// The addresses that the thunks refer to.
     pub kernel: Kernel,
-    /// What an image consists of besides the program, if there is to be an image.
+    /// The parts of an image other than the program, if the link makes an image.
     pub base: Option<Result<Base, ImageError>>,
 }
 
 impl Archive {
-    /// Reads the archive for an image, if there is to be one, or for the program alone.
+    /// Reads the archive. `image`: also read the parts of an image.
     pub fn read(dir: PathBuf, image: bool) -> Result<Archive> {
         Ok(Archive {
             kernel: Kernel::read(&dir)?,
@@ -28,8 +28,8 @@ impl Archive {
         })
     }
 
-    /// Stands for the archive in a link of the ring-3 variant, which never enters the kernel through
-    /// a thunk.
+    /// A substitute for a link that makes only the ring-3 variant, whose thunks never enter the
+    /// kernel.
     pub fn none() -> Archive {
         Archive {
             dir: None,

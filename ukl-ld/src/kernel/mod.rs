@@ -1,4 +1,4 @@
-//! What a link needs to know of the kernel: where its functions and variables are.
+//! The addresses of the kernel's functions and variables that a link needs.
 
 pub mod abi;
 pub mod archive;
@@ -21,16 +21,16 @@ use abi::Abi;
 /// A system call whose kernel function takes its arguments in registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
-    /// The address of the function, behind the jumps to it.
+    /// The address of the function. Jumps that only lead to it have been followed.
     pub function: u64,
-    /// How many arguments it has.
+    /// The number of its arguments.
     pub arguments: usize,
 }
 
 /// The addresses of the kernel that thunks refer to, and the ABI that defines their layout.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// What the kernel and the thunks agree on.
+    /// The layout of thunks, and other numbers on which the kernel and the thunks agree.
     pub abi: Abi,
     /// `entry_UKL_call`: enters a system call by the full path.
     pub entry: u64,
@@ -74,7 +74,7 @@ impl Kernel {
         }
     }
 
-    /// Reads it from a kernel archive.
+    /// Reads the addresses from a kernel archive.
     pub fn read(archive: &Path) -> Result<Kernel> {
         let abi = Abi::read(archive)?;
         let vmlinux = archive.join("vmlinux");
@@ -108,7 +108,7 @@ impl Kernel {
         };
         let mut calls = HashMap::new();
         for (number, arguments, name) in functions {
-            // The configuration may lack it.
+            // The kernel's configuration may not include it.
             if let Ok(function) = find(name) {
                 let call = Call {
                     function: behind_jumps(&file, function),
@@ -134,7 +134,7 @@ impl Kernel {
         })
     }
 
-    /// The function of a system call, if a program may call it by itself.
+    /// The function that implements a system call, unless that always needs the full path.
     pub fn call(&self, number: u32) -> Option<Call> {
         if NEED_REGISTERS.contains(&number) {
             return None;
@@ -143,8 +143,8 @@ impl Kernel {
     }
 }
 
-/// Where a function really begins: most of the kernel's functions for a system call are no more
-/// than a jump to another one.
+/// Follows jumps at the start of a function. Most of the kernel's functions for system calls
+/// consist of a jump to another function.
 fn behind_jumps(vmlinux: &ElfFile64<'_, Endianness>, function: u64) -> u64 {
     let mut place = function;
     for _ in 0..4 {
@@ -172,8 +172,8 @@ const NAMES: [&str; 6] = [
     "pcpu_hot",
 ];
 
-/// The system calls that look at the registers of their caller, or change them, or do not come
-/// back, or change what decides on the way of the next one.
+/// The system calls that always take the full path: they read or change the registers of their
+/// caller, do not return, or change the state that decides whether the next call may bypass.
 const NEED_REGISTERS: [u32; 24] = [
     15,  // rt_sigreturn
     56,  // clone
@@ -201,7 +201,7 @@ const NEED_REGISTERS: [u32; 24] = [
     435, // clone3
 ];
 
-/// A line of the archive's list: number, name, number of arguments, kernel function.
+/// Parses a line of the archive's list: number, name, number of arguments, kernel function.
 fn parse_call(line: &str) -> Option<(u32, usize, &str)> {
     let mut words = line.split_ascii_whitespace();
     let number = words.next()?.parse().ok()?;

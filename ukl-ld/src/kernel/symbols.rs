@@ -30,7 +30,7 @@ pub struct Symbol {
 /// A symbol, or why it cannot be used.
 pub type Found = Result<Symbol, &'static str>;
 
-/// Looks these names up among the kernel's symbols.
+/// Looks up these names in the kernel's symbol table.
 pub fn find<'n>(vmlinux: &Path, names: &BTreeSet<&'n str>) -> Result<BTreeMap<&'n str, Found>> {
     let data = fs::read(vmlinux).at(vmlinux)?;
     let file = ElfFile64::<Endianness>::parse(&*data).map_err(|error| Error::Kernel {

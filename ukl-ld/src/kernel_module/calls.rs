@@ -1,8 +1,8 @@
 //! The thunks through which the program calls its kernel code.
 //!
-//! The address of such a function is not known before init has loaded the module, so init writes the
+//! The address of such a function is known only when init has loaded the module, so init writes the
 //! operand of each call ([`Binding`]). At ring 3 a thunk jumps to a placeholder, which reports that
-//! there is no kernel to call ([`crate::kernel_module::placeholder`]).
+//! kernel code cannot run there ([`crate::kernel_module::placeholder`]).
 
 use symbol_rewriter::Options;
 use ukl_proto::image_conf::Binding;
@@ -20,7 +20,7 @@ use crate::thunk::syscalls;
 use crate::thunk::syscalls::SyscallThunks;
 use crate::thunk::table::ThunkTable;
 
-/// The symbol in front of the first of these thunks.
+/// The symbol at the first of these thunks.
 const LABEL: &str = "__ukl_thunks_module";
 
 /// A call of a function of the module, in an object of thunks.
@@ -39,7 +39,7 @@ struct ModuleCall {
 pub struct Calls {
     /// The object file.
     pub object: Vec<u8>,
-    /// What the object consists of.
+    /// A description of the thunks in it.
     pub block: Block,
     calls: Vec<ModuleCall>,
 }
@@ -75,8 +75,8 @@ impl Calls {
         })
     }
 
-    /// Makes the thunks of system calls call the shortcuts that were asked for, instead of the
-    /// kernel's functions.
+    /// Makes the thunks of system calls call the selected shortcuts instead of the kernel's
+    /// functions.
     pub fn redirect(&mut self, thunks: &SyscallThunks, module: &Module, shortcuts: &Shortcuts) {
         for call in &thunks.calls {
             let function = shortcuts.of(call.number);
@@ -89,7 +89,7 @@ impl Calls {
         }
     }
 
-    /// The calls that are in the linked program. The linker drops thunks that nothing calls.
+    /// The calls in the linked program. The linker drops thunks that nothing calls.
     pub fn bound(self, table: &ThunkTable) -> Vec<Binding> {
         let bound = self.calls.into_iter().filter_map(|call| {
             let label = table.label(call.label)?;

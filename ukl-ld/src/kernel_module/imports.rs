@@ -1,12 +1,12 @@
 //! Kernel imports: undefined symbols of the program that vmlinux defines.
 //!
 //! This module runs only after the host link has failed. For each symbol that the inputs leave
-//! undefined and vmlinux defines, it writes a member into two archives. The archives stand behind
-//! all other inputs on the command line, so that the linker takes a member only if nothing else
-//! defines the symbol. The members for the host link are functions that report where they would
-//! run ([`crate::kernel_module::placeholder`]), and empty variables. The members for the image's
-//! link are thunks that call the kernel's functions ([`ThunkCode::function`]), and the addresses of
-//! the kernel's variables.
+//! undefined and vmlinux defines, it writes a member into two archives. The archives come after all
+//! other inputs on the command line, so that the linker uses a member only if nothing else defines
+//! the symbol. The members for the host link are placeholders for functions
+//! ([`crate::kernel_module::placeholder`]), and zeroed variables. The members for the image's link
+//! are thunks that call the kernel's functions ([`ThunkCode::function`]), and absolute symbols with
+//! the addresses of the kernel's variables.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -43,31 +43,32 @@ use crate::thunk::code::ThunkCode;
 use crate::thunk::object::Block;
 use crate::thunk::object::ThunkObject;
 
-/// What the labels of the thunks begin with; the function's name follows.
+/// The prefix of the thunks' labels; the function's name follows.
 const LABEL: &str = "__ukl_thunks_import_";
 
-/// What other libraries have, too, by the beginnings of the names: a program that wants one of them
-/// lacks the library.
+/// Prefixes of names that common libraries define, too. If such a symbol is undefined, the program
+/// lacks the library, so it is not imported from the kernel.
 const OTHERS: &[&str] = &[
     "FSE_", "HUF_", "LZ4_", "ZSTD_", "crc32", "deflate", "inflate", "strlcat", "strlcpy",
     "strnstr", "zlib",
 ];
 
-/// What the kernel's allocators are called, whose plain names are macros (linux/alloc_tag.h).
+/// The suffix of the kernel's allocation functions, whose plain names are macros
+/// (linux/alloc_tag.h).
 const NOPROF: &str = "_noprof";
 
-/// The kernel's functions and variables that a program may take.
+/// The kernel's functions and variables that a program uses by name.
 #[derive(Debug)]
 pub struct KernelImports {
     found: BTreeMap<String, symbols::Symbol>,
 }
 
 impl KernelImports {
-    /// Looks for what the inputs of a link leave undefined and the kernel has.
+    /// Finds the symbols that the inputs of a link leave undefined and vmlinux defines.
     pub fn find(args: &Args, kernel: &Path) -> Result<KernelImports> {
         let mut names = Names::default();
         for path in args.inputs() {
-            // What cannot be read is the linker's to say.
+            // The linker reports inputs that cannot be read.
             if let Ok(data) = Input::read(Path::new(path)) {
                 names.take(&data);
             }
@@ -149,14 +150,15 @@ impl KernelImports {
 /// What the image's link of the program gets.
 #[derive(Debug, Default)]
 pub struct ImageImports {
-    /// The files, to stand behind all others on the command line.
+    /// The files, which must come last on the command line.
     pub files: Vec<PathBuf>,
     /// The thunks in them.
     pub blocks: Vec<Block>,
 }
 
-/// What ends the frames for unwinding: crtend.o does no more, with thunks behind it. A C library that
-/// goes from frame to frame would not find the end.
+/// Writes an object with the zero that terminates `.eh_frame`. The one in crtend.o is no longer the
+/// last entry if thunks follow it, and a C library that reads all entries in order needs a
+/// terminator.
 fn end_of_frames(dir: &Path) -> Result<PathBuf> {
     let mut object = elf_writer::new();
     let frames = object.add_section(vec![], b".eh_frame".to_vec(), SectionKind::ReadOnlyData);
@@ -166,7 +168,7 @@ fn end_of_frames(dir: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The names in objects and archives.
+/// The symbols of objects and archives.
 #[derive(Debug, Default)]
 struct Names {
     defined: BTreeSet<String>,
@@ -193,7 +195,7 @@ impl Names {
         for symbol in file.symbols().filter(|symbol| symbol.is_global()) {
             let Ok(name) = symbol.name() else { continue };
             match symbol.is_undefined() {
-                // What is weak may stay away.
+                // A weak symbol may remain undefined.
                 true if symbol.is_weak() => {}
                 true => drop(self.undefined.insert(name.to_owned())),
                 false => drop(self.defined.insert(name.to_owned())),
@@ -225,7 +227,7 @@ fn written(object: Object<'_>) -> Result<Vec<u8>> {
     elf_writer::finish(object).map_err(|error| Error::KernelCode(error.to_string()))
 }
 
-/// A variable where there is no kernel.
+/// An object with a zeroed variable, for the host link.
 fn nothing(name: &str, size: u64) -> Result<Vec<u8>> {
     let mut object = elf_writer::new();
     let section = object.add_section(vec![], b".bss".to_vec(), SectionKind::UninitializedData);
@@ -234,7 +236,7 @@ fn nothing(name: &str, size: u64) -> Result<Vec<u8>> {
     with_symbol(object, name.as_bytes(), place)
 }
 
-/// A variable of the kernel.
+/// An object with the address of a kernel variable, for the image's link.
 fn variable(name: &[u8], address: u64) -> Result<Vec<u8>> {
     with_symbol(
         elf_writer::new(),

@@ -1,12 +1,12 @@
 //! Kernel code that comes with the program: objects of `ukl-cc --ukl-kernel-code`.
 //!
-//! They are found among the inputs by a section that marks them, and taken out: the host link, and
-//! the image's link of the program, get an object in their place that says, when it is called,
-//! where such code runs ([`crate::kernel_module::placeholder`]). For the image they become one module of the
-//! kernel, which init loads before it starts the program. Modules are what the kernel knows how to
-//! take in: alternatives, jump labels, static calls, exception tables, unwinding, symbols. It binds
-//! exported symbols only, so every symbol that the module leaves open becomes an absolute one here,
-//! with the address it has in the archive's kernel.
+//! A section marks these objects among the inputs. They are removed from the inputs; the host link
+//! and the image's link of the program get an object with placeholders instead
+//! ([`crate::kernel_module::placeholder`]). For the image, the objects are linked into one kernel
+//! module, which init loads before it starts the program. The kernel's module loader handles
+//! everything that kernel code needs: alternatives, jump labels, static calls, exception tables,
+//! unwinding, symbols. It resolves exported symbols only, so each undefined symbol of the module is
+//! made absolute here, with its address in the archive's kernel.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -40,25 +40,26 @@ use crate::kernel_module::placeholder;
 /// The section that marks an object of kernel code.
 const MARK: &[u8] = b".ukl.kernel_code";
 
-/// What the names of the functions that come with UKL begin with.
+/// The prefixes of the names of functions that come with UKL.
 const OWN: [&[u8]; 2] = [b"__ukl_shortcut_", b"ukl_run_to_completion"];
 
-/// What the kernel calls when it loads the module, and no program does (kernel/module/ukl_code.c).
+/// Functions that only the kernel calls, when it loads and unloads the module
+/// (kernel/module/ukl_code.c).
 const OF_THE_FRAME: [&str; 3] = ["init_module", "cleanup_module", "ukl_code_init"];
 
-/// What the module is called in the guest.
+/// The module's path in the guest.
 pub const GUEST_PATH: &str = "ukl/kernel-code.ko";
 
 /// The kernel code among the inputs of a link.
 #[derive(Debug)]
 pub struct KernelCode {
-    /// The command line without it.
+    /// The command line without the kernel code.
     pub args: Args,
     /// Its objects.
     objects: Vec<PathBuf>,
-    /// The shortcuts that come with UKL are among them.
+    /// Whether the objects include the kernel code that comes with UKL.
     pub shortcuts: bool,
-    /// Holds what was made of it.
+    /// The directory of temporary files.
     temp: TempDir,
 }
 
@@ -67,20 +68,20 @@ pub struct KernelCode {
 pub struct Module {
     /// The file.
     pub data: Vec<u8>,
-    /// Its functions: their section and the offset in it.
+    /// Its functions, each with its section and the offset there.
     pub functions: BTreeMap<String, (String, u64)>,
 }
 
 impl KernelCode {
-    /// Looks for kernel code among the inputs, and for calls of UKL's own. `wanted`: an option asks
-    /// for the latter. Nothing, if there is neither.
+    /// Finds kernel code among the inputs, and references to the kernel code that comes with UKL.
+    /// `wanted`: an option requires the latter. Returns `None` if the link has no kernel code.
     pub fn find(args: &Args, libdir: &Path, wanted: bool) -> Result<Option<KernelCode>> {
         let mut taken = BTreeSet::new();
         let mut members = Vec::new();
         let mut shortcuts = wanted;
         for path in args.inputs() {
             let path = Path::new(path);
-            // The host link has the word on what cannot be read.
+            // The host link reports inputs that cannot be read.
             let Ok(data) = Input::read(path) else {
                 continue;
             };
@@ -115,7 +116,7 @@ impl KernelCode {
             |kind: &Kind| matches!(kind, Kind::Input(path) if taken.contains(Path::new(path)));
         let mut args = args.clone();
         args.list.retain(|arg| !is_taken(&arg.kind));
-        // In front of everything: no archive's member is taken for what is here.
+        // It comes first, so that no archive member is linked to define the same functions.
         args.insert_input(0, host);
         if shortcuts {
             let own = installed(libdir, "shortcuts")?;
@@ -167,18 +168,18 @@ impl KernelCode {
     }
 }
 
-/// All objects were compiled for the kernel archive with this `module` directory. Inline functions and
-/// structures of the kernel depend on its configuration, so an object for another archive may miss
-/// symbols, or link and go wrong.
+/// Checks that all objects were compiled for the kernel archive with this `module` directory. The
+/// kernel's inline functions and structures depend on its configuration, so an object for another
+/// archive may lack symbols, or link and then misbehave.
 fn compiled_for(objects: &[PathBuf], parts: &Path) -> Result<()> {
-    // Neither an archive from before the mark had a name in it has this file, nor objects for it a
-    // name.
+    // Archives of older versions do not have this file, and objects compiled for them contain no
+    // name, so both are empty.
     let archive = fs::read_to_string(parts.join("archive")).unwrap_or_default();
     for path in objects {
         if archive_of(&fs::read(path).at(path)?)? != archive.trim_end() {
             return Err(Error::KernelCode(format!(
                 "{}: compiled for another kernel archive; compile it again with `ukl-cc \
-                 --ukl-kernel-code`, or with `make` if it is one of UKL's own",
+                 --ukl-kernel-code`, or with `make` if it comes with UKL",
                 path.display()
             )));
         }
@@ -257,7 +258,7 @@ fn functions_in(data: &[u8]) -> Result<BTreeMap<String, (String, u64)>> {
     Ok(functions.collect())
 }
 
-/// Gives every symbol that the module leaves open the address it has in the kernel.
+/// Resolves each undefined symbol of the module to its address in the kernel.
 fn bind(module: &mut [u8], vmlinux: &Path) -> Result<()> {
     let mut open = Vec::new();
     {
@@ -293,7 +294,8 @@ fn bind(module: &mut [u8], vmlinux: &Path) -> Result<()> {
             }
         };
         let entry = module.get_mut(*at..*at + 16);
-        let entry = entry.ok_or_else(|| Error::KernelCode("symbols behind its end".into()))?;
+        let entry = entry
+            .ok_or_else(|| Error::KernelCode("a symbol is beyond the end of the file".into()))?;
         entry[6..8].copy_from_slice(&elf::SHN_ABS.0.to_le_bytes());
         entry[8..16].copy_from_slice(&address.to_le_bytes());
     }

@@ -1,4 +1,4 @@
-//! Kernel code that the program brings along, and the kernel's own functions that it calls by name.
+//! Kernel code among the inputs, and the kernel's own functions that the program calls by name.
 
 pub mod calls;
 pub mod imports;

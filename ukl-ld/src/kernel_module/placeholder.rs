@@ -1,8 +1,9 @@
 //! Placeholders for kernel code in the host program, and in the image's program at ring 3. A
 //! placeholder prints a message and aborts.
 //!
-//! Each has two names: the function's own, which is weak so that the image's link overrides it with
-//! a thunk ([`crate::kernel_module::calls`]), and [`name`], to which that thunk jumps at ring 3.
+//! Each has two names. The function's name is weak, so that the image's link overrides it with a
+//! thunk ([`crate::kernel_module::calls`]). That thunk jumps to the other name ([`name`]) at ring
+//! 3.
 
 use std::collections::BTreeSet;
 

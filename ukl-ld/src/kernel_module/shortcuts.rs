@@ -1,9 +1,9 @@
 //! The shortcuts that come with UKL: kernel code that does the work of a system call with less
-//! around it. `--ukl-shortcuts` has the program's system calls of a kind go there, and the function
-//! itself goes the kernel's way where a descriptor is not what it is made for.
+//! overhead. `--ukl-shortcuts` makes the program's system calls of a kind call them. A shortcut
+//! calls the kernel's own implementation if it does not support the descriptor.
 
-/// The kinds, and which system calls belong to each: the number, and the function's name. Those of
-/// two kinds have one function, which looks what the descriptor is.
+/// The kinds, and the system calls that belong to each: number and function. A system call of two
+/// kinds has one function, which tests the kind of the descriptor.
 const KINDS: &[(&str, &[(u32, &str)])] = &[
     (
         "net",
@@ -32,50 +32,50 @@ const KINDS: &[(&str, &[(u32, &str)])] = &[
     ),
 ];
 
-/// Where malloc has its memory from, if that is to be the kernel's page allocator.
+/// The system calls by which malloc gets memory, for `--ukl-malloc=kernel`.
 const MALLOC: (&str, &[(u32, &str)]) = (
     "malloc",
     &[(9, "__ukl_shortcut_mmap"), (12, "__ukl_shortcut_brk")],
 );
 
-/// All that can be asked for, by whatever option.
+/// All kinds that any option can select.
 fn kinds() -> impl Iterator<Item = &'static (&'static str, &'static [(u32, &'static str)])> {
     KINDS.iter().chain([&MALLOC])
 }
 
-/// The system call that a function of these kinds stands for.
+/// The system call that a shortcut implements.
 pub fn number(function: &str) -> Option<u32> {
     let mut calls = kinds().flat_map(|(_, calls)| calls.iter());
     let call = calls.find(|(_, name)| *name == function);
     call.map(|(number, _)| *number)
 }
 
-/// The kinds that are asked for.
+/// The selected kinds.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Shortcuts {
     kinds: Vec<&'static str>,
 }
 
 impl Shortcuts {
-    /// Adds a kind, or all that `--ukl-shortcuts` knows.
+    /// Selects a kind, or all kinds of `--ukl-shortcuts`.
     pub fn add(&mut self, wanted: &str) {
         let kinds = KINDS.iter().map(|(kind, _)| *kind);
         self.kinds
             .extend(kinds.filter(|kind| wanted == *kind || wanted == "all"));
     }
 
-    /// Asks for the memory of malloc from the kernel's page allocator, or does not.
+    /// Selects, or does not select, the shortcuts for malloc.
     pub fn malloc(&mut self, kernel: bool) {
         self.kinds.retain(|kind| *kind != MALLOC.0);
         self.kinds.extend(kernel.then_some(MALLOC.0));
     }
 
-    /// Whether there is any.
+    /// Whether any kind is selected.
     pub fn any(&self) -> bool {
         !self.kinds.is_empty()
     }
 
-    /// The function that a system call goes to, if it takes a shortcut.
+    /// The shortcut of a system call, if its kind is selected.
     pub fn of(&self, number: u32) -> Option<&'static str> {
         let kinds = kinds().filter(|(kind, _)| self.kinds.contains(kind));
         let mut calls = kinds.flat_map(|(_, calls)| calls.iter());

@@ -18,7 +18,7 @@ pub fn is_bitcode(data: &[u8]) -> bool {
     data.starts_with(MAGIC) || data.starts_with(WRAPPER)
 }
 
-/// The producer, such as `LLVM22.1.2-rust-1.95.0-stable`.
+/// The producer, for instance `LLVM22.1.2-rust-1.95.0-stable`.
 pub fn producer(data: &[u8]) -> Option<String> {
     let mut data = data;
     if data.starts_with(WRAPPER) {

@@ -1,4 +1,4 @@
-//! Finds files with a compiler's intermediate code, and which compiler made it.
+//! Recognises files with a compiler's intermediate code, and finds out which compiler made it.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;

@@ -1,11 +1,11 @@
-//! Objects that hold a compiler's intermediate code instead of the machine's (`gcc -flto`,
-//! `clang -flto`, rustc's `-C linker-plugin-lto`): the compiler optimises the program as a whole
-//! first. Everything behind deals with machine code only.
+//! Link-time optimisation: turns inputs with a compiler's intermediate code (`gcc -flto`, `clang
+//! -flto`, rustc's `-C linker-plugin-lto`) into machine code, which is all that later phases
+//! handle.
 //!
-//! The whole is what the image's program is made of, so the host linker links just that, before
-//! anything is rewritten. Its plugin learns from it what else needs a symbol, and drops or inlines
-//! what nobody needs; the objects that it makes take the place of those it read. The linked program
-//! is thrown away.
+//! The compiler must see the whole program to optimise it. Therefore the host linker links exactly
+//! the inputs of the image's program, before they are rewritten. Its plugin learns in this link
+//! which symbols other inputs need, and drops or inlines the rest. The objects that it makes
+//! replace the inputs with intermediate code. The linked program is discarded.
 
 use std::env;
 use std::ffi::OsStr;
@@ -44,45 +44,45 @@ pub mod wrapper;
 use code::Code;
 use wrapper::Wrapper;
 
-/// What the objects that are kept are called; a number follows.
+/// The base name of the resulting objects; a number follows.
 const OBJECTS: &str = "lto.o";
 
 /// The phase.
 pub struct Lto<'l> {
     /// The command line of the host link.
     pub args: &'l Args,
-    /// The linker, and where we are ourselves.
+    /// The real linker and the installation.
     pub tools: &'l Tools,
     /// Where temporary files go.
     pub temp: &'l Path,
-    /// What was done.
+    /// Receives the reports for `--ukl-explain`.
     pub explain: &'l Explain,
 }
 
-/// What came of it.
+/// The result of the phase.
 #[derive(Debug, Default)]
 pub struct Lowered {
-    /// The intermediate code that there was, each with the name of the file.
+    /// The intermediate code among the inputs, each with the name of its file.
     code: Vec<(String, Code)>,
-    /// How many objects were made of it. Where each module was compiled by itself, there are as
-    /// many as modules, or more.
+    /// The number of resulting objects. ThinLTO makes one or more for each module.
     pub objects: usize,
 }
 
 impl Lowered {
-    /// Whether there was any.
+    /// Whether there was any intermediate code.
     pub fn any(&self) -> bool {
         !self.code.is_empty()
     }
 
-    /// Why some of it may have been left out, should symbols stay undefined: linkers may pass over
-    /// members that they cannot read.
+    /// Explains undefined symbols: linkers may ignore archive members whose intermediate code they
+    /// cannot read.
     pub fn passed_over(&self, args: &Args, tools: &Tools) -> Option<String> {
         unreadable(self.code.iter().cloned(), args, tools)
     }
 }
 
-/// Why some of this cannot be read, on a line of its own, if it is a matter of versions.
+/// A line that explains why some intermediate code cannot be read, if a version mismatch is the
+/// reason.
 fn unreadable(
     code: impl IntoIterator<Item = (String, Code)>,
     args: &Args,
@@ -93,7 +93,7 @@ fn unreadable(
 }
 
 impl Lto<'_> {
-    /// Replaces the inputs that hold intermediate code by the objects made of them.
+    /// Replaces inputs that contain intermediate code by the objects compiled from them.
     pub fn lower(&self, items: &mut Vec<Item>) -> Result<Lowered> {
         for item in &mut *items {
             if let Item::Library(library) = item {
@@ -139,8 +139,8 @@ impl Lto<'_> {
         Ok(Lowered { code, objects })
     }
 
-    /// Whether GCC's plugin is in use. It takes objects that hold both kinds of code as well. gcc
-    /// names it to lld, too, which has no use for it.
+    /// Whether GCC's plugin is in use. It also reads the intermediate code of objects that contain
+    /// machine code as well. gcc passes the plugin to lld, too, which ignores it.
     fn is_gccs(&self) -> bool {
         has_gccs_plugin(self.args, self.tools)
     }
@@ -159,14 +159,14 @@ impl Lto<'_> {
             .prefix("lto.")
             .tempdir_in(self.temp)
             .at(self.temp)?;
-        // It goes with the directory it is in.
+        // It is removed with its parent directory.
         dir.disable_cleanup(true);
         Ok(dir.path().to_owned())
     }
 
-    /// Links everything, and returns the objects that were made of intermediate code.
+    /// Links all inputs, and returns the objects that the compiler made from intermediate code.
     fn whole(&self, items: &[Item], code: &[(String, Code)], dir: &Path) -> Result<Vec<PathBuf>> {
-        // The image's own link says better what is missing.
+        // The image's link reports undefined symbols in better words.
         let mut more = vec!["--unresolved-symbols=ignore-all".into()];
         let mut environment = Vec::new();
         let mut wrapper = None;
@@ -189,13 +189,13 @@ impl Lto<'_> {
             more.push(plugin_option(&word));
         }
         if self.tools.is_lld() {
-            // What is in a cache is not made.
+            // lld does not write objects that it finds in a cache.
             more.push("--thinlto-cache-dir=".into());
         }
         let mut inputs = Rewritten::default();
         flatten(items, &mut inputs.items);
         if items.iter().any(|item| matches!(item, Item::Library(_))) {
-            // What a shared library keeps to itself may be there twice.
+            // Symbols that a shared library does not export may also be defined elsewhere.
             more.push("--allow-multiple-definition".into());
         }
         let options = Options {
@@ -230,7 +230,8 @@ impl Lto<'_> {
         Ok(made.into_iter().map(|(_, path)| path).collect())
     }
 
-    /// GCC's lto-wrapper, if its plugin is in use: the first of its options that is none.
+    /// The path of GCC's lto-wrapper, if GCC's plugin is in use: the first plugin option that is an
+    /// absolute path.
     fn lto_wrapper(&self) -> Option<&OsStr> {
         if !self.is_gccs() {
             return None;
@@ -241,15 +242,16 @@ impl Lto<'_> {
             .find(|option| Path::new(option).is_absolute())
     }
 
-    /// Compiles the intermediate code among the parts of a shared library, and nothing else: what
-    /// the library exports has to stay, whoever needs it.
+    /// Compiles the intermediate code among the objects of a shared library by a partial link. Such
+    /// a link keeps all symbols, so those that the library exports remain.
     fn partially(&self, items: Vec<Item>) -> Result<Vec<Item>> {
         let code = self.intermediate(&items)?;
         let intermediate: Vec<bool> = code.iter().map(|code| !code.is_empty()).collect();
         if !intermediate.contains(&true) {
             return Ok(items);
         }
-        // What an object needs of an archive of this kind, the partial link has to know.
+        // If an archive contains intermediate code, the partial link must include the other
+        // objects, whose undefined symbols decide which members are linked.
         let archives = items
             .iter()
             .zip(&intermediate)
@@ -286,15 +288,13 @@ impl Lto<'_> {
             }
         }
         words.push("--end-group".into());
-        // A partial link of gcc's makes intermediate code again unless told otherwise.
+        // By default a partial link with GCC's plugin produces intermediate code again.
         let mut options = env::var_os("COLLECT_GCC_OPTIONS").unwrap_or_default();
         options.push(" '-flinker-output=nolto-rel'");
         let environment = [("COLLECT_GCC_OPTIONS", options)];
         self.run(&words, &environment, &code.concat())?;
-        self.explain.note(format_args!(
-            "{}: made by the compiler's plugin",
-            output.display()
-        ));
+        self.explain
+            .note(format_args!("{}: compiled by the plugin", output.display()));
 
         let mut made = Some(Item::File(File::new(output, FileKind::Object)));
         let lowered = items
@@ -310,8 +310,8 @@ impl Lto<'_> {
         Ok(lowered.collect())
     }
 
-    /// The plugin and its options, but for those that add to the link (`-pass-through`), name the
-    /// objects, or keep them from being made.
+    /// The plugin and its options, except those that add inputs (`-pass-through`), name the objects
+    /// (`obj-path`), or prevent them from being written (`cache-dir`).
     fn plugin_words(&self) -> Vec<OsString> {
         let mut words = Vec::new();
         for arg in &self.args.list {
@@ -331,7 +331,7 @@ impl Lto<'_> {
         words
     }
 
-    /// Runs the linker on this intermediate code.
+    /// Runs the host linker. `code` is for the error message.
     fn run(
         &self,
         words: &[OsString],
@@ -359,8 +359,8 @@ impl Lto<'_> {
     }
 }
 
-/// Where the objects go: to the end, but not where an object is linked only if it is needed. That
-/// these are is settled.
+/// The position for the resulting objects: the end, but not between `--start-lib` and `--end-lib`,
+/// because they must be linked.
 fn place(items: &[Item]) -> usize {
     let last = |name: &str| {
         let is_it = |item: &Item| matches!(item, Item::Flag(flag) if flag == name);
@@ -372,7 +372,7 @@ fn place(items: &[Item]) -> usize {
     }
 }
 
-/// The files and flags, those of libraries in their place.
+/// Collects files and flags. A library is replaced by its own files and flags.
 fn flatten(items: &[Item], linked: &mut Vec<Linked>) {
     for item in items {
         match item {

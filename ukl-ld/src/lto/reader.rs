@@ -1,7 +1,8 @@
-//! The linker that reads intermediate code.
+//! Finds the linker that reads intermediate code.
 //!
-//! A C compiler's driver names it: a plugin for GNU ld, or lld. rustc with `-C linker-plugin-lto`
-//! expects a linker that reads bitcode by itself. Its toolchain contains one of the right version.
+//! A C compiler's driver passes a plugin for GNU ld, or chooses lld. rustc with `-C
+//! linker-plugin-lto` expects a linker that reads bitcode without a plugin. Its toolchain contains
+//! one of the right version.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -34,7 +35,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// An lld, if it is one.
+    /// Describes an lld. `None` if the command is not lld.
     fn lld(path: PathBuf) -> Option<Reader> {
         let mut command = Command::new(&path);
         let output = command.arg("--version").stdin(Stdio::null()).output();
@@ -90,7 +91,7 @@ pub fn for_rustc(args: &Args, tools: Tools) -> Result<Tools> {
         None => (args.output().display().to_string(), "LLVM bitcode".into()),
     };
     let there = match old.is_empty() {
-        true => "there is no lld here".to_owned(),
+        true => "no lld was found".to_owned(),
         false => format!("only {} was found", old.join(", ")),
     };
     let (version, package) = match needed[0] {
@@ -100,14 +101,14 @@ pub fn for_rustc(args: &Args, tools: Tools) -> Result<Tools> {
     Err(Error::Input {
         file,
         what: format!(
-            "{code}, which takes {version} to read, and {there}; install that (Debian: {package}; \
+            "{code}, which needs {version} to be read, but {there}; install it (Debian: {package}; \
              a toolchain of rustup's has its own), or compile without -C linker-plugin-lto"
         ),
     })
 }
 
 /// Explains a failed host link if the linker or its plugin cannot read intermediate code among the
-/// inputs. The linkers' own messages hardly name the versions.
+/// inputs. The linkers' own messages rarely name the versions.
 pub fn unreadable(args: &Args, tools: &Tools) -> Option<Error> {
     let (file, what) = first_unreadable(intermediate(args), args, tools)?;
     Some(Error::Input { file, what })
@@ -143,9 +144,10 @@ pub fn first_unreadable(
                         reader.name, needed[0], reader.version[0],
                     ),
                     None => {
-                        // That may be older, too. Another file may be the reason.
+                        // This file may be of an older version, too, so another file may be the
+                        // reason.
                         let what = format!(
-                            "{code} of a version that it does not tell; {} ({path}) reads that of \
+                            "{code} of unknown version; {} ({path}) reads that of \
                              LLVM {} and earlier",
                             reader.name, reader.version[0],
                         );
@@ -201,8 +203,8 @@ fn newest(args: &Args) -> Option<(String, Code, Version)> {
         .max_by_key(|(_, _, version)| *version)
 }
 
-/// The places of an lld: the toolchain of the libraries, then PATH, where a name with the version
-/// comes first.
+/// The candidates for lld: first the toolchain that the libraries belong to, then PATH, where a
+/// name with the version comes first.
 fn candidates(args: &Args, major: u32) -> impl Iterator<Item = PathBuf> {
     let dirs = args.all(Role::LibraryPath);
     let toolchains: BTreeSet<PathBuf> = dirs.filter_map(target_dir).collect();

@@ -1,7 +1,8 @@
 //! Finds the files that a link reads, and makes the saved link's command line.
 //!
-//! More is taken than the link reads: of a library every form in every directory that is searched,
-//! since the host link and the image's link want different ones, and each the first that it finds.
+//! The copy contains more than the link reads: every form of a library, from every directory that
+//! is searched. The host link and the image's link need different forms, and each uses the first
+//! that it finds.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -34,23 +35,23 @@ use crate::inputs::search::system_dirs;
 use crate::inputs::search::under;
 use crate::shared;
 
-/// The startup objects that stand in for others in the image's link.
+/// The startup objects that replace others in the image's link.
 const STARTUP: [&str; 5] = ["crt1.o", "gcrt1.o", "crtbegin.o", "crtbeginT.o", "crtend.o"];
 
 pub(super) struct Collector<'c> {
     mirror: &'c mut Mirror,
     link: &'c Link<'c>,
     sysroot: PathBuf,
-    /// The directories of `-L`, then the linkers' own.
+    /// The directories of `-L`, then the linkers' default directories.
     dirs: Vec<PathBuf>,
-    /// The linkers' own directories.
+    /// The linkers' default directories.
     system: Vec<PathBuf>,
-    /// Directories in which libraries that others need may be.
+    /// Directories that may contain libraries that other libraries need.
     further: Vec<PathBuf>,
     /// Directories in which such libraries were found.
     needed: BTreeSet<PathBuf>,
     seen: BTreeSet<PathBuf>,
-    /// `-b binary` is in force: files are taken as they are.
+    /// Whether `-b binary` is in effect: files are embedded as data.
     binary: bool,
 }
 
@@ -150,7 +151,7 @@ impl<'c> Collector<'c> {
                         let name = self.mirror.directory_name(&dir)?;
                         Ok(with_value(arg, value, name.as_os_str()))
                     }
-                    // The paths are written out.
+                    // The saved paths already contain the system root.
                     (Role::Sysroot, _) => Ok(Vec::new()),
                     (Role::Output, _) => {
                         let name = self.mirror.product(Path::new(self.link.name));
@@ -227,13 +228,13 @@ impl<'c> Collector<'c> {
             ("image" | "program" | "ring3", Some(path)) => {
                 option(&self.mirror.product(Path::new(path)))
             }
-            // It is too large to be copied; the report identifies it.
+            // The kernel archive is too large to be copied; the report identifies it.
             ("kernel", Some(path)) => option(&self.mirror.resolve(Path::new(path))),
             _ => arg.words.clone(),
         })
     }
 
-    /// An input file, with all that it refers to.
+    /// Saves an input file, with all files that it refers to.
     fn input(&mut self, path: &Path) -> Result<()> {
         if self.binary {
             return self.mirror.copy(path).map(drop);
@@ -276,7 +277,7 @@ impl<'c> Collector<'c> {
         }
     }
 
-    /// The members of a thin archive, which are files of their own.
+    /// Saves the members of a thin archive, which are separate files.
     fn members(&mut self, path: &Path) -> Result<()> {
         let data = fs::read(path).at(path)?;
         let Ok(archive) = ArchiveFile::parse(&*data) else {
@@ -292,7 +293,7 @@ impl<'c> Collector<'c> {
         Ok(())
     }
 
-    /// `-lNAME`, in every form and from every directory.
+    /// Saves the library of `-lNAME`, in every form and from every directory.
     fn library(&mut self, name: &OsStr) -> Result<()> {
         let names = match name.as_bytes().strip_prefix(b":") {
             Some(exact) => vec![OsStr::from_bytes(exact).to_owned()],
@@ -311,8 +312,8 @@ impl<'c> Collector<'c> {
         Ok(())
     }
 
-    /// What a shared library brings along: its static counterpart, the libraries it needs, and what
-    /// it was linked of if the user's build made it through ukl-ld.
+    /// Saves what belongs to a shared library: its static counterpart, the libraries it needs, and
+    /// its inputs, if the user's build linked it through ukl-ld.
     fn shared(&mut self, path: &Path) -> Result<()> {
         let own = path.parent().unwrap_or(Path::new("")).to_owned();
         if let Some(stem) = content::library_stem(path) {
@@ -345,7 +346,7 @@ impl<'c> Collector<'c> {
         self.records(path)
     }
 
-    /// The records of how a shared library was linked, with the paths of the saved link.
+    /// Saves the records of a shared library's link, with the paths of the saved link.
     fn records(&mut self, path: &Path) -> Result<()> {
         for (file, record) in shared::records(path) {
             let mut inner = Collector {
@@ -360,7 +361,7 @@ impl<'c> Collector<'c> {
                 binary: false,
             };
             inner.dirs.extend(self.system.iter().cloned());
-            // Relative to where the saved link runs.
+            // Paths are relative to the directory in which the saved link runs.
             let mut words = vec![OsString::from(".")];
             for arg in &record.args.list {
                 let moved = absolute(arg, &record.dir);
@@ -387,7 +388,7 @@ impl<'c> Collector<'c> {
         found
     }
 
-    /// A linker script: every word that names a file or a directory is taken for one. In the copy,
+    /// Saves a linker script, and every file or directory that a word in it names. In the copy,
     /// absolute paths become those of the saved link.
     fn script(&mut self, path: &Path) -> Result<()> {
         let text = fs::read(path).at(path)?;
@@ -440,7 +441,7 @@ fn is_part(byte: u8) -> bool {
     !byte.is_ascii_whitespace() && !b"(){},;\"".contains(&byte)
 }
 
-/// The argument with another value. It keeps its form: joined on or a word of its own.
+/// The argument with another value, in the same form: joined, or as a separate word.
 fn with_value(arg: &Arg, old: &OsStr, new: &OsStr) -> Vec<OsString> {
     let mut words = arg.words.clone();
     if let Some(last) = words.last_mut() {
@@ -452,7 +453,7 @@ fn with_value(arg: &Arg, old: &OsStr, new: &OsStr) -> Vec<OsString> {
     words
 }
 
-/// The argument as it reads from elsewhere than the directory it was meant for.
+/// The argument with an absolute path in place of a path relative to `dir`.
 fn absolute(arg: &Arg, dir: &Path) -> Arg {
     match &arg.kind {
         Kind::Input(path) => {

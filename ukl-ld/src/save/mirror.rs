@@ -1,4 +1,5 @@
-//! The copies of files under the paths they had, and their names in the saved link.
+//! Copies files to the same paths below another directory, and maps their names to those in the
+//! saved link.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +20,7 @@ pub(super) struct Mirror {
     dir: PathBuf,
     /// The working directory.
     cwd: PathBuf,
-    /// Paths that the link names and that are not there.
+    /// Paths that the link names but that do not exist.
     pub(super) missing: BTreeSet<PathBuf>,
 }
 
@@ -35,7 +36,8 @@ impl Mirror {
         Ok(mirror)
     }
 
-    /// The absolute path, with the directories' links resolved. The file itself may be a link.
+    /// The absolute path, with symbolic links in its directories resolved. The file itself may be a
+    /// symbolic link.
     pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         let path = self.cwd.join(path);
         let parent = path.parent().and_then(|dir| dir.canonicalize().ok());
@@ -50,7 +52,7 @@ impl Mirror {
         relative(&self.cwd)
     }
 
-    /// What the saved link calls a file.
+    /// The name of a file in the saved link.
     pub(super) fn name(&self, path: &Path) -> PathBuf {
         let resolved = self.resolve(path);
         if path.is_relative() && is_plain(path) && lexical(&self.cwd.join(path)) == resolved {
@@ -59,7 +61,8 @@ impl Mirror {
         self.up().join("root").join(relative(&resolved))
     }
 
-    /// What the saved link calls a directory, which is made so that it can be searched.
+    /// The name of a directory in the saved link. The directory is created, so that it can be
+    /// searched.
     pub(super) fn directory_name(&self, dir: &Path) -> Result<PathBuf> {
         let resolved = self.cwd.join(dir);
         let resolved = resolved
@@ -69,13 +72,14 @@ impl Mirror {
         Ok(self.up().join("root").join(relative(&resolved)))
     }
 
-    /// What the saved link calls one of its products.
+    /// The name of a product in the saved link.
     pub(super) fn product(&self, path: &Path) -> PathBuf {
         let name = path.file_name().unwrap_or(path.as_os_str());
         self.up().join("out").join(name)
     }
 
-    /// From the directory that the saved link runs in up to the saved link's own.
+    /// The relative path from the directory in which the saved link runs to the directory of the
+    /// saved link.
     fn up(&self) -> PathBuf {
         let depth = self.cwd().components().count() + 1;
         std::iter::repeat_n(Component::ParentDir, depth).collect()
@@ -86,13 +90,13 @@ impl Mirror {
         fs::create_dir_all(&copy).at(&copy)
     }
 
-    /// Where a file's copy is.
+    /// The path of a file's copy.
     fn place(&self, resolved: &Path) -> PathBuf {
         self.dir.join("root").join(relative(resolved))
     }
 
-    /// Copies a file; where it is a symbolic link, the link with what it leads to. Returns whether
-    /// there was something to copy.
+    /// Copies a file. A symbolic link is copied together with its target. Returns whether the file
+    /// exists.
     pub(super) fn copy(&mut self, path: &Path) -> Result<bool> {
         let resolved = self.resolve(path);
         let copy = self.place(&resolved);
@@ -123,7 +127,7 @@ impl Mirror {
         Ok(true)
     }
 
-    /// Copies a file or a whole tree, which an image may hold. Links stay links.
+    /// Copies a file or a whole tree, for `--ukl-add`. Symbolic links stay symbolic links.
     pub(super) fn copy_tree(&mut self, path: &Path) -> Result<()> {
         let resolved = self.resolve(path);
         let meta = match fs::symlink_metadata(&resolved) {
@@ -143,11 +147,11 @@ impl Mirror {
         Ok(())
     }
 
-    /// Puts this text into the place of a file's copy.
+    /// Writes this text to the path of a file's copy.
     pub(super) fn write(&mut self, path: &Path, text: &[u8]) -> Result<()> {
         let resolved = self.resolve(path);
         let real = resolved.canonicalize().at(path)?;
-        // The copy of what a link leads to.
+        // If the file is a symbolic link, this creates the link and its target.
         self.copy(path)?;
         let copy = self.place(&real);
         fs::write(&copy, text).at(&copy)
@@ -164,7 +168,7 @@ impl Mirror {
             self.missing.insert(from);
             return Ok(());
         }
-        // `a/../b.o` is found only where there is an `a`.
+        // `a/../b.o` leads to a file only if `a` exists.
         let mut dir = self.place(base);
         for part in member.parent().into_iter().flat_map(Path::components) {
             dir.push(part);
@@ -183,14 +187,14 @@ impl Mirror {
     }
 }
 
-/// Copies a file, so that it can be changed and removed whatever its mode was.
+/// Copies a file, and makes the copy writable.
 fn copy_writable(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to)?;
     let mode = fs::metadata(to)?.permissions().mode();
     fs::set_permissions(to, fs::Permissions::from_mode(mode | 0o200))
 }
 
-/// A path without its `.` and `..`, whatever is a link in it.
+/// Removes `.` and `..` from a path without resolving symbolic links.
 fn lexical(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -205,7 +209,7 @@ fn lexical(path: &Path) -> PathBuf {
     out
 }
 
-/// Whether no `..` follows the name of a directory, which the copy may not have.
+/// Whether no `..` follows the name of a directory, which may not exist in the copy.
 fn is_plain(path: &Path) -> bool {
     let parts = path.components();
     let mut parts =

@@ -11,9 +11,10 @@
 //! | `report` | the versions of the tools and the identity of the kernel archive |
 //! | `cache/` | the records of shared libraries that the user's build made through ukl-ld |
 //!
-//! The linker's own search would find files of the machine, so the arguments turn it off
-//! (`-nostdlib`) and name the directories in `root/` instead. The compiler's LTO plugin, the real
-//! linker and the kernel archive stay where they are: the report names them.
+//! The linker's default directories contain files of the machine on which the saved link runs.
+//! Therefore the arguments disable them (`-nostdlib`) and name directories in `root/` instead. The
+//! compiler's LTO plugin, the real linker and the kernel archive stay where they are: the report
+//! names them.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -40,10 +41,11 @@ mod report;
 use collect::Collector;
 use mirror::Mirror;
 
-/// Names the directory in which each link gets one of its own.
+/// The environment variable with the directory in which each link is saved, in a subdirectory of
+/// its own.
 pub const VARIABLE: &str = "UKL_SAVE_DIR";
 
-/// The file that tells a saved link from any other directory.
+/// The file by which a saved link is recognised.
 const SCRIPT: &str = "run-with";
 
 /// A link to save.
@@ -58,11 +60,11 @@ struct Link<'l> {
     kernel: Option<&'l Path>,
     /// Whether an image is wanted.
     image: bool,
-    /// What the program will be called.
+    /// The program's final name.
     name: &'l OsStr,
 }
 
-/// Saves the link, if the options or the environment ask for it. `args` is the complete command
+/// Saves the link, if the options or the environment request it. `args` is the complete command
 /// line. Returns the directory.
 pub fn save_if_asked(
     args: &Args,
@@ -103,8 +105,8 @@ fn save(dir: &Path, link: &Link<'_>) -> Result<()> {
     report::script(dir, link, &mirror)
 }
 
-/// Makes the directory, or empties it if it holds a saved link already. Another directory that has
-/// something in it is an error: files of the user's must not be lost.
+/// Makes the directory, or empties it if it contains a saved link. Any other directory that is not
+/// empty is an error, because the user's files must not be lost.
 fn prepare(dir: &Path) -> Result<PathBuf> {
     if dir.join(SCRIPT).is_file() {
         fs::remove_dir_all(dir).at(dir)?;
@@ -119,7 +121,8 @@ fn prepare(dir: &Path) -> Result<PathBuf> {
     dir.canonicalize().at(dir)
 }
 
-/// Makes a new directory of this name. Links run side by side, and several may have one name.
+/// Makes a new directory with this name and a number. Links may run at the same time, and several
+/// may have the same name.
 fn numbered(base: &Path, name: &OsStr) -> Result<PathBuf> {
     fs::create_dir_all(base).at(base)?;
     for number in 1u32.. {
@@ -136,5 +139,5 @@ fn numbered(base: &Path, name: &OsStr) -> Result<PathBuf> {
             }
         }
     }
-    unreachable!("the numbers do not end before the file system does")
+    unreachable!("the file system cannot hold so many directories")
 }

@@ -1,4 +1,4 @@
-//! What the saved link says of itself: the script that repeats it, and the report.
+//! Writes the script that repeats the saved link, and the report.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -52,7 +52,11 @@ pub(super) fn write(dir: &Path, link: &Link<'_>, mirror: &Mirror) -> Result<()> 
         let _ = writeln!(text, "UKL_FLAGS: {}", flags.display());
     }
     for path in &mirror.missing {
-        let _ = writeln!(text, "not saved, as it is not there: {}", path.display());
+        let _ = writeln!(
+            text,
+            "not saved, because it does not exist: {}",
+            path.display()
+        );
     }
     let path = dir.join("report");
     fs::write(&path, text).at(&path)
@@ -85,12 +89,12 @@ pub(super) fn script(dir: &Path, link: &Link<'_>, mirror: &Mirror) -> Result<()>
         }
     }
     if set("COLLECT_GCC").is_none() {
-        // The arguments are complete: nothing is to be added to them.
+        // The arguments are complete, so ukl-ld must not add a driver's.
         line(&[b"export COLLECT_GCC=cc"]);
     }
     let mut path = OsString::new();
     if !link.tools.is_gnu() {
-        // ukl-ld looks for the real linker by the name it was called by.
+        // ukl-ld looks for a real linker of the name under which it was called.
         let bin = dir.join("bin");
         fs::create_dir_all(&bin).at(&bin)?;
         let name = bin.join(&link.tools.name);
@@ -116,7 +120,7 @@ pub(super) fn script(dir: &Path, link: &Link<'_>, mirror: &Mirror) -> Result<()>
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).at(&path)
 }
 
-/// A word as a shell reads it.
+/// Quotes a word for the shell.
 fn quoted(word: &OsStr) -> Vec<u8> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+=./:,@%".contains(byte);
     let bytes = word.as_bytes();

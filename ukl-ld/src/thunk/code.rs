@@ -1,7 +1,7 @@
 //! The code of one thunk, and how to unwind it.
 //!
-//! The kernel looks at some positions in a thunk, which the ABI of the kernel archive defines. This
-//! file writes the instructions and pads them to these positions.
+//! The kernel relies on the positions of some instructions in a thunk. The ABI of the kernel
+//! archive defines them. This file writes the instructions and pads them to these positions.
 //!
 //! A thunk that calls a kernel function switches to the kernel stack, calls the function, tests
 //! whether the kernel has work to do before the thread returns, and switches back. Between the two
@@ -80,8 +80,9 @@ pub struct ThunkCode {
 }
 
 impl ThunkCode {
-    /// A thunk for a site that keeps its `syscall` instruction behind the call of the thunk: it
-    /// returns behind that instruction. Without a number, the number is in eax.
+    /// A thunk for a site that keeps its `syscall` instruction after the call of the thunk. The
+    /// thunk returns to the address after that instruction. If `number` is `None`, the system
+    /// call's number is in eax.
     pub fn skip(number: Option<u32>, kernel: &Kernel) -> Result<ThunkCode> {
         let mut writer = Writer::new(&kernel.abi);
         if let Some(number) = number {
@@ -128,8 +129,8 @@ impl ThunkCode {
         writer.finish(0, Some(call_operand(kernel.abi.thunk.ret)))
     }
 
-    /// The same for a stack that is mapped into the kernel's half, too. The thunk behind it in the
-    /// object has to be that of [`ThunkCode::syscall`] for the same call, which serves all other stacks.
+    /// The same for a stack that is also mapped in the upper half. The next thunk in the object
+    /// must be that of [`ThunkCode::syscall`] for the same call, which handles all other stacks.
     pub fn shared(number: u32, preserved: u8, call: Call, kernel: &Kernel) -> Result<ThunkCode> {
         let layout = &kernel.abi.shared;
         let mut writer = Writer::with_syscall(&kernel.abi, number);
@@ -138,7 +139,8 @@ impl ThunkCode {
             true => &[0x4c, 0x89, 0xd1], // mov %r10, %rcx
             false => &[],
         };
-        // The cmp takes up to 6 bytes of the padding, the add the rest: each has 9 bytes without it.
+        // The padding becomes prefixes of the cmp, up to 6 bytes, and of the add. Each instruction
+        // has 9 bytes without prefixes.
         let pushes: usize = pushed.iter().map(|&index| ARGUMENTS[index].0.len()).sum();
         let code = 9 + 8 + 2 + pushes + shift.len();
         let padding = layout.switch.saturating_sub(writer.at + code);
@@ -161,7 +163,7 @@ impl ThunkCode {
         writer.return_to_site(preserved, &pushed);
 
         writer.land(elsewhere);
-        // The other thunk's check is done.
+        // The check of the other thunk has already been made, so the jump skips it.
         writer.jump_to_next(writer.entry() + CHECK_SIZE);
         writer.exit(to_exit, number, &pushed, kernel.exit_shared);
         writer.move_to("UKL_SHARED_UNDO", layout.undo);
@@ -223,8 +225,8 @@ fn mask(arguments: &[usize]) -> u8 {
     arguments.iter().fold(0, |mask, index| mask | 1 << index)
 }
 
-/// Writes the code of a thunk. It remembers the first thing that the layout has no room for;
-/// [`Writer::finish`] reports it.
+/// Writes the code of a thunk. It records the first piece of code for which the layout has no room,
+/// and [`Writer::finish`] reports it.
 struct Writer<'a> {
     abi: &'a Abi,
     code: Vec<u8>,
@@ -295,7 +297,7 @@ impl<'a> Writer<'a> {
         self.bytes(&(value as u32).to_le_bytes());
     }
 
-    /// Goes to a position without code that leads there.
+    /// Continues at a position that the preceding code does not run into.
     fn move_to(&mut self, name: &str, position: usize) {
         if self.at > position {
             self.fail(format!(
@@ -314,8 +316,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Fills a gap in front of an instruction of `next` bytes: by prefixes of this instruction, which
-    /// cost no time, or by a jump if they would make it too long.
+    /// Fills a gap before an instruction of `next` bytes: with prefixes of this instruction, which
+    /// cost no time, or with a jump if the prefixes would make it too long.
     fn pad(&mut self, gap: usize, next: usize) {
         if gap + next <= LONGEST_INSTRUCTION {
             (0..gap).for_each(|_| self.bytes(&[PREFIX]));
@@ -361,8 +363,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes the mask of the arguments that the code is going to push, so that the kernel finds
-    /// them while the call blocks (`ukl_blocked_regs()`).
+    /// Writes the mask of the arguments that the code will push, so that the kernel finds them
+    /// while the call blocks (`ukl_blocked_regs()`).
     fn declare_pushed(&mut self, arguments: impl Iterator<Item = usize>) -> Vec<usize> {
         let pushed: Vec<usize> = arguments.collect();
         let at = self.abi.thunk.preserved;
@@ -375,7 +377,7 @@ impl<'a> Writer<'a> {
         pushed
     }
 
-    /// Returns to the site, with the registers that it wants preserved.
+    /// Restores the registers that the site needs preserved, and returns to it.
     fn return_to_site(&mut self, preserved: u8, pushed: &[usize]) {
         match preserved {
             0 => self.drop(pushed),
@@ -449,8 +451,8 @@ impl<'a> Writer<'a> {
         self.bytes(&distance.to_le_bytes());
     }
 
-    /// Tests whether the kernel has work to do before the thread returns to the program. Returns the
-    /// branch for that case.
+    /// Tests whether the kernel has work to do before the thread returns to the program. Returns
+    /// the branch that is taken if so.
     fn test_exit_work(&mut self, kernel: &Kernel) -> usize {
         self.bytes(&[0x65, 0x48, 0x8b, 0x0c, 0x25]); // mov %gs:current, %rcx
         self.word(kernel.current);
@@ -459,8 +461,8 @@ impl<'a> Writer<'a> {
         self.branch(0x75) // jne
     }
 
-    /// Calls a function on the kernel stack. A function that is not known yet leaves the operand
-    /// open. Returns the branch for work that the kernel has to do.
+    /// Calls a function on the kernel stack. If the function is not known yet, the operand stays
+    /// zero. Returns the branch that is taken if the kernel has work to do.
     fn call_on_kernel_stack(&mut self, function: Option<u64>, kernel: &Kernel) -> usize {
         let layout = &self.abi.thunk;
         let (switch, ret, pop) = (layout.switch, layout.ret, layout.pop);
@@ -485,14 +487,14 @@ impl<'a> Writer<'a> {
         to_exit
     }
 
-    /// Notes that the instruction before this position has pushed so many words.
+    /// Records that the instruction before this position has pushed this many words.
     fn pushed(&mut self, words: i32) {
         self.depth += words;
         let offset = (8 + 8 * self.depth) as u8;
         self.cfa(&[0x0e, offset]); // DW_CFA_def_cfa_offset
     }
 
-    /// Adds call frame instructions that hold from this position on.
+    /// Adds call frame instructions that apply from this position on.
     fn cfa(&mut self, instructions: &[u8]) {
         let delta = self.at - self.described;
         // DW_CFA_advance_loc has room for six bits.

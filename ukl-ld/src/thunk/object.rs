@@ -17,10 +17,10 @@ use crate::thunk::code::ThunkCode;
 /// The section of the code.
 const SECTION: &[u8] = b".text.unlikely.ukl_thunks";
 
-/// What an object of thunks consists of: thunks of one kind, one behind the other.
+/// The thunks in an object: consecutive thunks of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// The symbol in front of the first thunk.
+    /// The symbol at the first thunk.
     pub label: String,
     /// How many thunks there are.
     pub count: u64,
@@ -41,7 +41,7 @@ pub struct ThunkObject {
 }
 
 impl ThunkObject {
-    /// An object without thunks, with this label.
+    /// Makes an object without thunks, with this label.
     pub fn new(label: &str, kernel: &Kernel) -> ThunkObject {
         let stride = kernel.abi.thunk.size as u64;
         let mut object = elf_writer::new();
@@ -68,8 +68,8 @@ impl ThunkObject {
         this
     }
 
-    /// Adds a thunk whose entry has a name. Returns the thunk's offset from the label. The code in
-    /// front of the entry also runs; it has the name in this object only.
+    /// Adds a thunk whose entry has a name. Returns the thunk's offset from the label. The code
+    /// before the entry gets the name as a local symbol.
     pub fn add(&mut self, thunk: &ThunkCode, name: &[u8]) -> Result<u64> {
         let offset = self.add_unnamed(thunk)?;
         let here = SymbolSection::Section(self.text);
@@ -121,7 +121,7 @@ impl ThunkObject {
         self.relocate(self.text, operand, symbol, moved - 4)
     }
 
-    /// The object file, and what it consists of.
+    /// The object file, and a description of its thunks.
     pub fn finish(self) -> Result<(Vec<u8>, Block)> {
         let object = elf_writer::finish(self.object).map_err(malformed)?;
         Ok((object, self.block))

@@ -1,5 +1,5 @@
-//! The thunks of system calls: one for each that the rewritten inputs call, or two for programs that
-//! share their stacks with the kernel.
+//! The thunks of system calls: one for each that the rewritten inputs call, or two if the program
+//! shares its stacks with the kernel.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::thunk::code::ThunkCode;
 use crate::thunk::object::Block;
 use crate::thunk::object::ThunkObject;
 
-/// The symbol in front of the first of these thunks.
+/// The symbol at the first of these thunks.
 pub const LABEL: &str = "__ukl_thunks_syscalls";
 
 /// The thunks of a program's system calls.
@@ -19,7 +19,7 @@ pub const LABEL: &str = "__ukl_thunks_syscalls";
 pub struct SyscallThunks {
     /// The object file.
     pub object: Vec<u8>,
-    /// What the object consists of.
+    /// A description of the thunks in it.
     pub block: Block,
     /// The calls of kernel functions.
     pub calls: Vec<KernelCall>,

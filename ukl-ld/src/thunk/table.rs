@@ -1,6 +1,6 @@
-//! The thunk table: where the thunks are in the linked program.
+//! The thunk table: the positions of the thunks in the linked program.
 //!
-//! Each object of thunks has a label in front of them and a known number of thunks ([`Block`]). The
+//! Each thunk object has a label at its first thunk and a known number of thunks ([`Block`]). The
 //! table is made once, when the program is linked, by one pass over its symbols.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use crate::thunk::object::Block;
 /// The thunks of a linked program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ThunkTable {
-    /// By their order in the file.
+    /// Sorted by their offset in the file.
     blocks: Vec<(Block, Place)>,
 }
 
@@ -56,7 +56,7 @@ impl ThunkTable {
         Ok(ThunkTable { blocks: found })
     }
 
-    /// The place of a label. None, if the linker has dropped the object.
+    /// The place of a label. `None` if the linker dropped the object.
     pub fn label(&self, label: &str) -> Option<Place> {
         let block = self.blocks.iter().find(|(block, _)| block.label == label);
         block.map(|(_, place)| *place)
@@ -67,7 +67,8 @@ impl ThunkTable {
         self.blocks.iter().map(|(block, _)| block.count).sum()
     }
 
-    /// The thunks as the guest's init gets them: adjacent ones of the same kind as one table.
+    /// The thunks in the form that the guest's init reads: adjacent thunks of the same kind make
+    /// one table.
     pub fn tables(&self) -> Vec<ring3::ThunkTable> {
         let mut tables: Vec<ring3::ThunkTable> = Vec::new();
         for (block, place) in self.blocks.iter().filter(|(block, _)| block.count > 0) {
@@ -92,8 +93,8 @@ impl ThunkTable {
         tables
     }
 
-    /// The ring-3 variant of the program: without the mark of ring 0, and with the ring-3 variants
-    /// of the thunks.
+    /// The ring-3 variant of the program: not marked for ring 0, and with the ring-3 variants of
+    /// the thunks.
     pub fn ring3(&self, program: &[u8]) -> Result<Vec<u8>> {
         let mut program = program.to_vec();
         ring3::make_ordinary(&mut program, &self.tables())

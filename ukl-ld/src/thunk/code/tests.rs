@@ -94,7 +94,7 @@ fn the_kernel_finds_the_instructions_of_shared_stacks() {
         let jump = elsewhere + 2 + code[elsewhere + 1] as usize;
         assert_eq!(code[jump], 0xe9);
         let distance = i32::from_le_bytes(code[jump + 1..jump + 5].try_into().unwrap());
-        // Behind the check of the next thunk, which is done.
+        // To the instruction after the check of the next thunk.
         assert_eq!(jump as i32 + 5 + distance, (SIZE + ENTRY + 8) as i32);
         assert_eq!(thunk.call, Some(SHARED_RETURN - 4));
     }
@@ -188,7 +188,8 @@ fn the_code_follows_the_layout() {
         assert_eq!(thunk.call, Some(76));
         let pushed = u32::from(code[250]);
         let decoded = decode(&thunk, &kernel.abi);
-        // What is executed is padded by prefixes and jumps; a decoder sees the int3 between, too.
+        // Code that runs is padded by prefixes and jumps; the decoder also sees the int3 in
+        // between.
         assert!(decoded.iter().all(|instruction| !instruction.is_invalid()));
         let word = decoded
             .iter()
