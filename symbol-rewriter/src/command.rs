@@ -9,7 +9,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "symbol-rewriter", version)]
 pub struct Args {
-    /// The prefix of every symbol except those that the linker defines itself
+    /// The prefix for every symbol except those that the linker itself defines
     #[arg(long, value_name = "P", default_value = "_ukl_")]
     pub prefix: std::ffi::OsString,
     /// Do not rewrite `syscall` and privileged instructions
@@ -19,10 +19,10 @@ pub struct Args {
     /// preserves the argument registers that the code after it reads
     #[arg(long)]
     pub call_form: bool,
-    /// Print how many sites there are, what became of them, and why any is left
+    /// Print how many sites were rewritten and in which way, and why the others were not
     #[arg(long)]
     pub report: bool,
-    /// The file to write. It may be the input itself
+    /// The file to write. It may be the input
     #[arg(short, long, value_name = "OUT", required_unless_present = "report")]
     pub output: Option<PathBuf>,
     /// An object, an archive (ordinary or thin), or a linker script that names archives

@@ -27,7 +27,7 @@ pub enum ErrorKind {
     ScriptMember(std::io::Error),
     /// A member of a thin archive cannot be read.
     #[error(
-        "cannot read the member of the thin archive: {0}; restore the file or make an ordinary archive"
+        "cannot read the member of the thin archive: {0}; restore the file or use an ordinary archive"
     )]
     ThinMember(std::io::Error),
 }
@@ -41,7 +41,7 @@ impl fmt::Display for Error {
     }
 }
 
-// Display prints the whole error. A source would only repeat it.
+// `Display` prints the whole error, so there is no `source`.
 impl std::error::Error for Error {}
 
 /// The result of a phase. Phases do not know the name of the file.

@@ -1,4 +1,4 @@
-//! One object or archive through all phases.
+//! Rewrites one object or archive.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::output::RewrittenChunks;
 use crate::read::elf::{self, Kind};
 use crate::{archive, object_file};
 
-/// Rewrites an object or an archive, whichever `data` holds.
+/// Rewrites the object or archive `data`.
 pub(crate) fn rewrite<'d>(
     name: &str,
     dir: Option<&Path>,
@@ -33,7 +33,7 @@ pub(crate) fn rewrite<'d>(
             "LLVM bitcode; compile without -flto",
         ))),
         Kind::Other => Err(at_file(error::unsupported(
-            "neither an ELF object nor an archive; give an object or a static library",
+            "neither an ELF object nor an archive; pass an object or a static library",
         ))),
     }
 }

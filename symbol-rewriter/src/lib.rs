@@ -2,12 +2,12 @@
 //!
 //! # Why
 //!
-//! A program that is linked with a kernel shares the kernel's name space, and a program that runs
-//! at ring 0 need not trap into the kernel. So every symbol of the program gets a prefix, which
-//! keeps the program's `read` apart from the kernel's, and every `syscall` instruction becomes a
-//! call of a *thunk*, a short routine that enters the kernel directly. The thunks are called
-//! `__ukl_call_<number>_<preserved>`, `__ukl_sys_<number>` and `__ukl_syscall`. Whoever links the
-//! output has to define them.
+//! A program that is linked against a kernel shares the kernel's name space, and a program that
+//! runs at ring 0 need not trap into the kernel. So every symbol of the program gets a prefix,
+//! which distinguishes the program's `read` from the kernel's, and every `syscall` instruction
+//! becomes a call of a *thunk*, a short routine that enters the kernel directly. The thunks are
+//! called `__ukl_call_<number>_<preserved>`, `__ukl_sys_<number>` and `__ukl_syscall`. Whoever
+//! links the output must define them.
 //!
 //! # The phases, in order
 //!
@@ -19,23 +19,25 @@
 //! | `read` | reads a file (`input`), its ELF headers (`elf`) and its `.eh_frame` (`frames`) |
 //! | `decode` | decodes the machine code, and finds every address that may be branched to |
 //! | `analysis` | groups code into functions and follows the flags (`flow`), finds the number at each site (`constants`), the registers that are read after it (`liveness`) and the use of the red zone (`redzone`) |
-//! | `rewrite` | chooses a form for each site (`sites`), replaces instructions that only ring 3 refuses (`hlt`), and moves code that needs room (`trampoline`) |
+//! | `rewrite` | chooses a form for each site (`sites`), replaces instructions that fault only at ring 3 (`hlt`), and moves code that needs room (`trampoline`) |
 //! | `write` | describes the frames of moved code (`cfi`), renames the symbols and writes the object (`emit`) into `chunks` |
 //!
-//! `names` says which symbols get the prefix, `syscalls` what is known of each system call, and
-//! `thunk` how thunks are named. `options`, `output`, `report` and `error` are what callers see.
+//! `names` decides which symbols get the prefix, `syscalls` has the properties of each system call,
+//! and `thunk` the names of thunks. `options`, `output`, `report` and `error` are the interface to
+//! callers.
 //!
 //! # Rules
 //!
-//! - Nothing of the input moves. What keeps its size is patched in place, what grows goes to the end
-//!   of the file, and all other bytes are the input's.
+//! - Nothing in the input moves. A part that keeps its size is patched in place, a part that grows
+//!   goes to the end of the file, and all other bytes are the input's.
 //! - A site in the *call form* is a call of a thunk that makes the system call, preserves the
 //!   argument registers that are read after the site, and returns like a function.
-//! - A site in the *skip form* is `call thunk; syscall`. The `syscall` stays where a branch, a signal
-//!   handler or a debugger expects it, and the thunk returns behind it.
-//! - A `hlt`, which kills a program at ring 3, becomes a fault at any ring if it is certainly code.
-//! - A site is rewritten only where that is provably right. A `syscall` that is left as it is works
-//!   at ring 0, too; it is only slower.
+//! - A site in the *skip form* is `call thunk; syscall`. The `syscall` stays where a branch, a
+//!   signal handler or a debugger expects it, and the thunk returns to the address after it.
+//! - An instruction that is a fault at ring 3 and not at ring 0 (`hlt`) is replaced by one that
+//!   faults at any ring, if it is certainly code.
+//! - A site is rewritten only where that is provably correct. A `syscall` that is not rewritten
+//!   works at ring 0, too; it is only slower.
 
 use std::path::Path;
 
@@ -65,7 +67,7 @@ pub use report::{LeftSite, Note, Privileged, Reason, Report, SkipReason};
 pub use thunk::Thunk;
 pub use write::chunks::Chunks;
 
-/// Part of every cache key: changes whenever the output for the same input may change.
+/// A part of every cache key. It changes whenever the output for the same input may change.
 pub const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "-",
@@ -74,8 +76,8 @@ pub const VERSION: &str = concat!(
 
 /// Rewrites an object, an archive, or the archives that a linker script names.
 ///
-/// `name` is what messages call the input. `dir` is the directory of the file: the members of a thin
-/// archive and the files of a linker script are looked up there. The output for an archive or a
+/// `name` is the input's name in messages. `dir` is the directory of the file, in which the members
+/// of a thin archive and the files of a linker script are looked up. The output for an archive or a
 /// script is an ordinary archive with an index.
 pub fn rewrite(
     name: &str,
@@ -90,7 +92,7 @@ pub fn rewrite(
     })
 }
 
-/// Does what [`rewrite`] does, and copies as little as it can.
+/// The same as [`rewrite`], but the output borrows unchanged parts of the input.
 pub fn rewrite_in_chunks<'d>(
     name: &str,
     dir: Option<&Path>,

@@ -40,7 +40,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         bail!("the prefix is empty; omit --prefix to use _ukl_");
     }
     if args.prefix.as_bytes().contains(&0) {
-        bail!("the prefix contains a NUL byte; give one that can be part of a symbol's name");
+        bail!("the prefix contains a NUL byte; use one that can be part of a symbol's name");
     }
     let options = Options {
         prefix: args.prefix.as_bytes().to_vec(),
@@ -81,7 +81,7 @@ fn parent(path: &Path) -> &Path {
 fn write(output: &Path, data: &Chunks<'_>) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     if std::fs::metadata(output).is_ok_and(|meta| !meta.is_file()) {
-        // A device or a pipe such as /dev/stdout is written to, not replaced.
+        // A device or a pipe (/dev/stdout) is written to, not replaced.
         return data.write_to(&mut std::fs::File::create(output)?);
     }
     let mut file = tempfile::Builder::new()

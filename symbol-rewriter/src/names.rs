@@ -1,8 +1,8 @@
-//! Names: which symbols get the prefix.
+//! Decides which symbols get the prefix.
 //!
-//! A symbol that the linker itself defines has to keep its name. Otherwise the program's reference
-//! stays undefined. Weak references are the dangerous ones: the link succeeds, but at run time the
-//! program lacks its IRELATIVE relocations or its stdio tables.
+//! A symbol that the linker itself defines must keep its name. Otherwise the program's reference
+//! stays undefined. If the reference is weak, the link succeeds, but at run time the program lacks
+//! its IRELATIVE relocations or its stdio tables.
 
 use crate::options::Options;
 
@@ -49,8 +49,8 @@ const LINKER_PREFIXES: &[&[u8]] = &[
     b".sizeof.",
 ];
 
-/// What `ld --wrap=f` prepends to `f`. The linker prepends it to the name it is given, so the prefix has
-/// to follow it.
+/// What `ld --wrap=f` prepends to `f`. The linker prepends it to the name as it is, so the prefix
+/// must come after it.
 const WRAPPERS: &[&[u8]] = &[b"__wrap_", b"__real_"];
 
 /// Splits a name into what `ld --wrap` prepended, if anything, and the rest.

@@ -1,4 +1,4 @@
-//! One object through all phases.
+//! Rewrites one object.
 
 use crate::error::Result;
 use crate::options::Options;
@@ -15,7 +15,7 @@ pub(crate) struct Done<'d> {
     pub report: Report,
 }
 
-/// Rewrites the object `data`, which the report calls `place`.
+/// Rewrites the object `data`. `place` is its name in the report.
 pub(crate) fn rewrite<'d>(place: &str, data: &'d [u8], options: &Options) -> Result<Done<'d>> {
     let object = Object::parse(data)?;
     let mut report = Report {

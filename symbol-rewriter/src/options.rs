@@ -1,12 +1,12 @@
-//! Options: what to do to an input.
+//! The options of the rewriter.
 
-/// What to do to an input.
+/// The options of the rewriter.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The prefix of every program symbol.
     pub prefix: Vec<u8>,
-    /// Whether to rewrite instructions: `syscall` to a call of a thunk, and instructions that only
-    /// ring 3 refuses to a fault at any ring.
+    /// Whether to rewrite instructions: `syscall` to a call of a thunk, and instructions that fault
+    /// only at ring 3 to a fault at any ring.
     pub rewrite_sites: bool,
     /// Whether a site may take the call form, which replaces its `syscall` altogether.
     pub call_form: bool,

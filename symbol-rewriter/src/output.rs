@@ -1,4 +1,4 @@
-//! Output: a rewritten file, and the report on it.
+//! A rewritten file, and the report on it.
 
 use crate::report::Report;
 use crate::write::chunks::Chunks;

@@ -1,4 +1,4 @@
-//! The report: how many sites there are, what became of them, and why.
+//! The report on an input: its sites, how they were rewritten, and why some were not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,9 +11,9 @@ use crate::thunk::Thunk;
 pub enum SkipReason {
     /// The number is unknown.
     UnknownNumber,
-    /// The call returns twice, or in another program.
+    /// The call returns twice, or does not return to this program.
     WholeFrame,
-    /// A branch enters at the `syscall`, or may do so.
+    /// A branch leads to the `syscall`, or may do so.
     Entered,
     /// A symbol, a relocation or a signal handler refers to an address next to the `syscall`.
     AddressTaken,
@@ -36,7 +36,7 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// Why a site is still a plain `syscall`.
+/// Why a site was not rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -44,7 +44,7 @@ pub enum Reason {
     SignalReturn,
     /// The arithmetic flags are read after the site, or may be.
     FlagsLive,
-    /// It may not be code.
+    /// The bytes may not be code.
     NotCode,
     /// The function uses the red zone, and the call returns with another stack pointer.
     RedZone,
@@ -90,7 +90,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A site that is still a plain `syscall`.
+/// A site that was not rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftSite {
     /// `archive.a(member.o):.text+0x1c`.
@@ -99,19 +99,20 @@ pub struct LeftSite {
     pub reason: Reason,
 }
 
-/// What became of the instructions that are a fault at ring 3 and none at ring 0, such as `hlt`.
+/// The instructions that fault at ring 3 but not at ring 0 (`hlt`), and how they were replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Privileged {
-    /// How many there are.
+    /// Their number.
     pub found: usize,
-    /// Those that became the same fault at any ring, in place.
+    /// Those that were replaced in place by the same fault at any ring.
     pub in_place: usize,
-    /// The same, by a trampoline.
+    /// Those that were replaced by the same fault in a trampoline.
     pub trampoline: usize,
-    /// Those that became an undefined instruction, because there was no room.
+    /// Those that were replaced by an undefined instruction, because there was no room.
     pub one_byte: usize,
-    /// Those that are left, because they may not be code. They are named as in [`LeftSite`].
+    /// Those that were not replaced, because they may not be code. They are named as in
+    /// [`LeftSite`].
     pub left: Vec<String>,
 }
 
@@ -144,13 +145,13 @@ impl fmt::Display for Note {
     }
 }
 
-/// What became of an input.
+/// The report on an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// Rewritten ELF objects.
     pub objects: usize,
-    /// Files other than ELF objects, mostly members of archives, which were copied.
+    /// Files other than ELF objects that were copied, mostly members of archives.
     pub copied: usize,
     /// Symbols that got the prefix, counted once in each object.
     pub renamed: usize,
@@ -164,11 +165,11 @@ pub struct Report {
     pub undescribed: usize,
     /// Sites in call form, by the preserved argument registers, as in [`Thunk::Call`].
     pub preserved: BTreeMap<u8, usize>,
-    /// Sites in skip form, by the reason. Empty if the call form was not asked for.
+    /// Sites in skip form, by the reason. Empty if the call form was not requested.
     pub skipped: BTreeMap<SkipReason, usize>,
-    /// Sites that are left as they are.
+    /// Sites that were not rewritten.
     pub left: Vec<LeftSite>,
-    /// What became of privileged instructions.
+    /// The report on privileged instructions.
     pub privileged: Privileged,
     /// The thunks that the output calls.
     pub thunks: BTreeSet<Thunk>,

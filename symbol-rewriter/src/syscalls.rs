@@ -1,4 +1,4 @@
-//! System calls: what each does with registers, as far as its sites are concerned.
+//! Properties of system calls that matter for their sites.
 //!
 //! Numbers and names are those of `arch/x86/entry/syscalls/syscall_64.tbl` in Linux.
 
@@ -21,10 +21,10 @@ pub(crate) const EXITS: [u32; 2] = [EXIT, EXIT_GROUP];
 /// The calls that depend on the stack pointer, or return with another one.
 pub(crate) const STACK_NUMBERS: [u32; 3] = [RT_SIGRETURN, CLONE, CLONE3];
 
-/// The calls that return twice, or in another program. They need all registers.
+/// The calls that return twice, or do not return to this program. They need all registers.
 pub(crate) const WHOLE_FRAME: [u32; 6] = [CLONE, FORK, VFORK, EXECVE, EXECVEAT, CLONE3];
 
-/// How many arguments each system call has: a digit for each number, and six if it is unknown.
+/// The number of arguments of each system call: one digit for each number, 6 if it is unknown.
 const ARGUMENTS: &[u8] = b"\
     3331222336321440344332150533333312022130433366332323345560031421\
     3341245332112232112212212322333122211403011002000222233331111222\

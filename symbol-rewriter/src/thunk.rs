@@ -1,13 +1,14 @@
-//! Thunks: the names of the routines that rewritten sites call.
+//! The names of the thunks that rewritten sites call.
 
 use std::fmt;
 
 /// A thunk that rewritten sites call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Thunk {
-    /// `__ukl_sys_<number>`, for one system call. It returns behind the `syscall` that follows the call.
+    /// `__ukl_sys_<number>`, for one system call. It returns to the address after the `syscall`
+    /// that follows the call.
     Number(u32),
-    /// `__ukl_syscall`, the same for the number in eax.
+    /// `__ukl_syscall`, the same for a system call whose number is in eax.
     Generic,
     /// `__ukl_call_<number>_<preserved>`, for one system call. It returns like a function.
     Call {

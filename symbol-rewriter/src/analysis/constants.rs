@@ -1,8 +1,8 @@
-//! Constants: the system call's number at each site.
+//! Constant propagation: finds the system call's number at each site.
 //!
-//! The instruction that loads the number mostly precedes the site directly. But a compiler that makes
-//! the same call twice may keep the number in a register, so constants are propagated along all paths
-//! of the function.
+//! The instruction that loads the number usually comes directly before the site. But if a function
+//! makes the same call twice, the compiler may keep the number in a register. Therefore constants
+//! are propagated along all paths of the function.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,7 +13,8 @@ use crate::analysis::flow::Functions;
 use crate::decode::instructions::{is_call, is_padding, is_site};
 use crate::decode::{Code, Node, Target};
 
-/// The largest number that is taken for a system call's. Linux has not half as many.
+/// The largest constant that is taken for a system call's number. Linux has fewer than half as many
+/// system calls.
 const LARGEST_NUMBER: u32 = 1023;
 
 /// The numbers of an object's sites.
@@ -30,7 +31,7 @@ pub(crate) struct Load {
 }
 
 impl Numbers {
-    /// Finds the numbers. `is_incomplete` says whether a function has entries that are unknown.
+    /// Finds the numbers. `is_incomplete` says whether a function may have unknown entries.
     pub fn find(
         code: &Code,
         functions: &Functions,
@@ -65,8 +66,8 @@ impl Numbers {
         self.at_sites.get(&site).copied()
     }
 
-    /// The instructions that load the number for a site. `None` if a branch enters between them and
-    /// the `syscall`, or if an instruction in between reads or writes rax.
+    /// The instructions that load the number for a site. `None` if a branch leads to a place
+    /// between them and the `syscall`, or if an instruction in between reads or writes rax.
     pub fn load_for(&self, code: &Code, site: Node) -> Option<Load> {
         if let Some(load) = load_of(code, site) {
             return Some(load);
@@ -85,8 +86,8 @@ impl Numbers {
     }
 }
 
-/// The last instruction before a site that reads or writes rax. `None` if a branch enters between it and
-/// the `syscall`.
+/// The last instruction before a site that reads or writes rax. `None` if a branch leads to a place
+/// between it and the `syscall`.
 fn setter(code: &Code, site: Node) -> Option<Node> {
     let section = code.section_of(site);
     let mut info = InstructionInfoFactory::new();
@@ -176,7 +177,8 @@ fn value(instruction: &Instruction, state: &State) -> Option<u32> {
     }
 }
 
-/// The registers that a called function may change, by the psABI (AMD64 supplement, 3.2.1).
+/// The registers that a called function may change, according to the psABI (AMD64 supplement,
+/// 3.2.1).
 const CLOBBERED: [Register; 9] = [
     Register::RAX,
     Register::RCX,
@@ -211,7 +213,7 @@ impl Analysis<'_> {
             .map(|region| &code.regions[region])
             .collect();
         let nodes = || regions.iter().flat_map(|region| region.nodes.clone());
-        // Nothing is known at the places where the function is entered.
+        // No register has a known value at the entries of the function.
         for region in &regions {
             if region.is_entry
                 && let Some(start) = region.nodes.clone().next()
@@ -225,7 +227,7 @@ impl Analysis<'_> {
             }
         }
         analysis.settle(functions, function);
-        // Nor at places that no known path leads to, such as landing pads.
+        // The same holds at places that no known path leads to, for instance landing pads.
         for node in nodes() {
             if !analysis.states.contains_key(&node) && !is_padding(&code.nodes[node]) {
                 analysis.reach(node, [None; 16]);
@@ -297,7 +299,7 @@ impl Analysis<'_> {
             return;
         }
         if matches!(instruction.mnemonic(), Mnemonic::Syscall | Mnemonic::Int) {
-            // The result. The loop below handles the other registers.
+            // rax gets the result. The loop below handles the other registers.
             state[Register::RAX.number()] = None;
         }
         let new = value(instruction, state).or_else(|| popped(self.code, node));

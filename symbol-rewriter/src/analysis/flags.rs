@@ -1,4 +1,4 @@
-//! Flags: whether the arithmetic flags are used after a site.
+//! Liveness of the arithmetic flags after a site.
 
 use std::collections::HashSet;
 
@@ -17,13 +17,13 @@ const ARITHMETIC: u32 = RflagsBits::OF
 /// How many instructions after a site are followed.
 const FLAGS_BUDGET: usize = 256;
 
-/// Whether no code reads the arithmetic flags after `site`. A thunk destroys them.
+/// Whether the arithmetic flags are dead after `site`. A thunk destroys them.
 ///
-/// A `syscall` instruction preserves the flags, and code may rely on that. So the answer is yes only
-/// if every path overwrites them, or leaves the function, before it reads any.
+/// A `syscall` instruction preserves the flags, and code may rely on that. So the flags are dead
+/// only if every path overwrites them, or leaves the function, before it reads any.
 pub(crate) fn flags_dead_after(code: &Code, site: Node) -> bool {
     let Some(first) = code.following(site) else {
-        // A call that does not return, or the end of the decoded code.
+        // This is a call that does not return, or the end of the decoded code.
         return false;
     };
     let mut seen = HashSet::new();
@@ -68,7 +68,7 @@ pub(crate) fn flags_dead_after(code: &Code, site: Node) -> bool {
         }
         match next.branch {
             Some(Target::Node(to)) => work.push((to, live)),
-            // Another function.
+            // The branch leads to another function.
             Some(Target::Outside) => {}
             Some(Target::Unknown) => return false,
             None => {}
@@ -81,11 +81,12 @@ pub(crate) fn flags_dead_after(code: &Code, site: Node) -> bool {
 fn overwritten(instruction: &Instruction) -> u32 {
     use Mnemonic::*;
     match instruction.mnemonic() {
-        // With a count of zero they change no flag.
+        // With a count of zero these instructions change no flag.
         Rol | Ror | Rcl | Rcr | Shl | Shr | Sal | Sar | Shld | Shrd => 0,
         Cmpsb | Cmpsw | Cmpsd | Cmpsq | Scasb | Scasw | Scasd | Scasq => 0,
-        // A flag that the manual calls undefined may be left unchanged, and some processors do so.
-        // Only the auxiliary carry of logic instructions is never used.
+        // An instruction may leave a flag unchanged that the manual calls undefined, and does so on
+        // some processors. The exception is the auxiliary carry of logic instructions, which no
+        // code uses.
         _ => {
             let defined = instruction.rflags_written()
                 | instruction.rflags_cleared()

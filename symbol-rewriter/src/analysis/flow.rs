@@ -1,4 +1,5 @@
-//! Flow: which regions of code belong to one function, and where a function may be entered or left.
+//! Control flow: groups regions of code into functions, and finds where a function may be entered
+//! or left.
 
 use iced_x86::{Mnemonic, Register};
 
@@ -87,8 +88,8 @@ fn join(parents: &mut [usize], a: usize, b: usize) {
     parents[a.max(b)] = a.min(b);
 }
 
-/// Whether control may fall through the end of a section into whatever the linker places after it, as
-/// in `.init`. Then nothing can be added at its end.
+/// Whether control may fall through the end of a section into what the linker places after it, as
+/// in `.init`. Nothing can be added at the end of such a section.
 pub(crate) fn falls_through(object: &Object<'_>, code: &Code, section: usize) -> bool {
     let name = object.sections[section].name;
     if matches!(name, b".init" | b".fini") {
@@ -103,7 +104,7 @@ pub(crate) fn falls_through(object: &Object<'_>, code: &Code, section: usize) ->
     else {
         return true;
     };
-    // Padding after the last instruction that does something.
+    // Skips padding at the end.
     let mut node = last;
     while is_nop(&code.nodes[node]) {
         match code.preceding(node) {
@@ -128,7 +129,7 @@ pub(crate) fn jumps_anywhere(code: &Code, functions: &Functions, function: usize
     })
 }
 
-/// Whether a function has landing pads. No instruction branches to those.
+/// Whether a function has landing pads. No instruction branches to a landing pad.
 pub(crate) fn has_landing_pads(
     code: &Code,
     functions: &Functions,

@@ -1,12 +1,13 @@
-//! Liveness: which argument registers are read after a site.
+//! Liveness of the argument registers after a site.
 //!
-//! A `syscall` preserves its argument registers, and code may rely on that. A thunk is cheaper if it
-//! need not preserve registers that are not read again. A register counts as read unless every path
-//! from the site writes to it first, or reaches a point where no calling convention passes it on.
+//! A `syscall` preserves its argument registers, and code may rely on that. A thunk is cheaper if
+//! it need not preserve registers that are not read again. A register counts as live unless every
+//! path from the site writes to it first, or reaches a point where it is dead by every calling
+//! convention.
 //!
-//! The psABI does not suffice at a `ret`: a compiler that sees all callers of a function lets them
-//! rely on the registers that the function happens not to change (`-fipa-ra`). So the paths of all
-//! callers in the same object are followed, too.
+//! At a `ret` the psABI is not sufficient: if a compiler sees all callers of a function, the
+//! callers may rely on registers that the function happens not to change (`-fipa-ra`). So the
+//! analysis also follows the paths of all callers in the same object.
 
 use std::collections::{HashMap, HashSet};
 
@@ -33,7 +34,7 @@ pub(crate) const ARGUMENTS: [Register; 6] = [
     Register::R9,
 ];
 
-/// All of them.
+/// All argument registers.
 pub(crate) const ALL: Mask = 0x3f;
 
 const RDI: Mask = 1;
@@ -73,7 +74,7 @@ pub(crate) struct Liveness<'w, 'd> {
     results: HashMap<usize, Mask>,
 }
 
-/// Who calls what within the object.
+/// The call graph of the object.
 struct Callers {
     /// The instructions after the calls of each function.
     after_calls: HashMap<usize, Vec<Node>>,
@@ -111,7 +112,7 @@ impl<'w, 'd> Liveness<'w, 'd> {
             return Ok(ALL);
         };
         let mut live = 0;
-        // The registers that have been followed from each instruction on.
+        // The registers that have already been followed from each instruction.
         let mut seen: HashMap<Node, Mask> = HashMap::new();
         let mut work = vec![(first, ALL)];
         let mut steps = 0;
@@ -156,8 +157,8 @@ impl<'w, 'd> Liveness<'w, 'd> {
         Ok(live)
     }
 
-    /// The registers that an instruction, or the code it leads to, may read, and the registers whose
-    /// values certainly end there.
+    /// The registers that an instruction, or the code it leads to, may read, and the registers that
+    /// are certainly dead afterwards.
     fn used(&mut self, node: Node) -> Result<(Mask, Mask)> {
         let code = self.code;
         let instruction = &code.nodes[node];
@@ -242,7 +243,7 @@ impl<'w, 'd> Liveness<'w, 'd> {
             if is_start && symbol.kind != STT_SECTION {
                 let name = self.object.symbol_name(&symbol)?;
                 let returns_one = match self.is_go {
-                    // Go's old convention: results are on the stack.
+                    // Go's old calling convention (ABI0) returns results on the stack.
                     true => name.ends_with(b".abi0"),
                     false => returns_one_register(name, symbol.bind != STB_LOCAL),
                 };
@@ -311,9 +312,9 @@ impl Callers {
 
 /// Whether the name of a function is reserved for a C library, whose functions return one register.
 ///
-/// Any other function may return a pair with its second half in rdx. Its code looks the same as if an
-/// argument had been left there. The C library's functions that return pairs, such as `div`, make no
-/// system calls.
+/// Any other function may return a pair, with the second half in rdx. Its code looks the same as
+/// that of a function that leaves an argument there. The C library's functions that return pairs
+/// (`div`) make no system calls.
 fn returns_one_register(name: &[u8], is_global: bool) -> bool {
     name.starts_with(b"__") || is_global && syscalls::is_call_name(name)
 }
@@ -334,7 +335,7 @@ fn effect(used: &[UsedRegister]) -> (Mask, Mask) {
         ) {
             read |= bit;
         }
-        // A write of half a word leaves the rest as it was.
+        // A write of 8 or 16 bits leaves the rest of the register unchanged.
         if access == OpAccess::Write && used.register().size() >= 4 {
             written |= bit;
         }

@@ -1,4 +1,4 @@
-//! Analysis: what is known of the code around a site.
+//! Analysis of the code around a site.
 
 pub(crate) mod constants;
 pub(crate) mod flags;

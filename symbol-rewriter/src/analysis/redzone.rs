@@ -1,11 +1,11 @@
 //! The red zone: whether a function keeps data below its stack pointer.
 //!
-//! A leaf function may use the 128 bytes below the stack pointer (psABI, AMD64 supplement, 3.2.2), and
-//! a `call` would overwrite some of them. The analysis propagates the stack pointer and the addresses
-//! derived from it along all paths of the function. An access below the current stack pointer is a
-//! use, and so is an instruction that forms such an address. Where two paths disagree, the analysis
-//! assumes what makes more accesses look like uses. Where the stack pointer is unknown, every access
-//! through it counts as one.
+//! A leaf function may use the 128 bytes below the stack pointer (psABI, AMD64 supplement, 3.2.2),
+//! and a `call` would overwrite some of them. The analysis propagates the stack pointer and the
+//! addresses derived from it along all paths of the function. An access below the current stack
+//! pointer is a use, and so is an instruction that forms such an address. Where two paths disagree,
+//! the analysis makes the conservative choice, by which more accesses look like uses. Where the
+//! stack pointer is unknown, every access through it counts as a use.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -15,8 +15,8 @@ use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, 
 use crate::decode::instructions::{is_call, is_nop, is_padding};
 use crate::decode::{Code, Node, Target};
 
-/// What is known of the stack at an instruction. Offsets count from the stack pointer at the
-/// function's entry.
+/// The state of the stack at an instruction. Offsets count from the stack pointer at the function's
+/// entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
     /// An upper bound of the stack pointer.
@@ -34,7 +34,7 @@ const ENTRY: State = State {
 };
 
 impl State {
-    /// What holds on both of two paths, as the module's comment explains.
+    /// Merges the states of two paths, conservatively as the module's comment explains.
     fn join(self, other: State) -> State {
         let stack = match (self.stack, other.stack) {
             (Some(a), Some(b)) => Some(a.max(b)),
@@ -64,7 +64,7 @@ fn number(register: Register) -> Option<usize> {
     (register.is_gpr64() && register != Register::RSP).then(|| register.number())
 }
 
-/// What is known of a function.
+/// The result for a function.
 pub(crate) struct Use {
     /// Whether it may keep data in the red zone.
     pub in_use: bool,
@@ -101,8 +101,8 @@ pub(crate) fn analyse(code: &Code, regions: &[usize]) -> Use {
     analysis.run();
     let reached = analysis.states.keys().copied().collect();
 
-    // No direct branch leads to the targets of jump tables and to landing pads. The former are reached
-    // in the state of a jump, the latter in the state of a call.
+    // No direct branch leads to the targets of jump tables and to landing pads. The former have the
+    // state of a computed jump, the latter the state of a call.
     for &region in regions {
         for node in code.regions[region].nodes.clone() {
             if analysis.states.contains_key(&node) || is_padding(&code.nodes[node]) {
@@ -172,9 +172,10 @@ impl Analysis<'_> {
             Entry::Occupied(mut entry) => {
                 let (old, visits) = *entry.get();
                 let joined = old.join(state);
-                // Once a use has been found, only the set of reached instructions is still open.
+                // Once a use has been found, only the set of reached instructions is still to be
+                // determined.
                 if joined != old && !self.in_use {
-                    // A loop that moves the stack pointer in each turn would never converge.
+                    // A loop that moves the stack pointer in each iteration would never converge.
                     self.in_use |= visits >= MANY_VISITS;
                     entry.insert((joined, visits + 1));
                     self.work.push(node);
@@ -215,7 +216,7 @@ impl Analysis<'_> {
         }
     }
 
-    /// Notes a use of the red zone by an instruction.
+    /// Records a use of the red zone by an instruction.
     fn check(&mut self, instruction: &Instruction, state: &State) {
         let has_memory = (0..instruction.op_count())
             .any(|operand| instruction.op_kind(operand) == OpKind::Memory);
@@ -229,7 +230,7 @@ impl Analysis<'_> {
         let base = instruction.memory_base();
         let offset = instruction.memory_displacement64() as i64;
         if base == Register::RSP {
-            // A use, whatever the stack pointer is.
+            // This is a use, whatever the stack pointer is.
             self.in_use |= offset < 0;
         } else if let Some(from) = state.get(base) {
             self.in_use |= self.below(state, from.wrapping_add(offset));
@@ -279,7 +280,7 @@ impl Analysis<'_> {
             Mnemonic::Sub if is_to_register && to.is_gpr64() => {
                 match state.get(to).zip(immediate()) {
                     Some((a, b)) => Some(a.wrapping_sub(b)),
-                    // An allocation of unknown size, which is at least zero.
+                    // An allocation of unknown size. The size is at least zero.
                     None if to == Register::RSP => state.stack,
                     None => None,
                 }

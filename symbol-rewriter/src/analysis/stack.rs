@@ -1,4 +1,4 @@
-//! The stack: whether a system call may take it away.
+//! Finds system calls that may free the stack, and sites without a stack.
 
 use iced_x86::FlowControl;
 
@@ -12,7 +12,7 @@ const REACH: usize = 64;
 
 /// Whether a site follows a `munmap`, and no instruction in between needs a stack.
 ///
-/// A thread ends like that if it frees its own stack. The next call has no stack to push to.
+/// This is how a thread frees its own stack before it exits. The next call has no stack to push to.
 pub(crate) fn may_be_gone(code: &Code, numbers: &Numbers, site: Node) -> bool {
     let mut node = site;
     while let Some(previous) = code.preceding(node) {
@@ -31,7 +31,8 @@ pub(crate) fn may_be_gone(code: &Code, numbers: &Numbers, site: Node) -> bool {
     false
 }
 
-/// Whether a `munmap` may free the stack: up to the next call, no instruction needs one.
+/// Whether a `munmap` may free the stack, because no instruction up to the next system call needs
+/// one.
 pub(crate) fn may_be_freed(code: &Code, site: Node) -> bool {
     let mut node = site;
     for _ in 0..REACH {
@@ -39,7 +40,7 @@ pub(crate) fn may_be_freed(code: &Code, site: Node) -> bool {
         let on = match next.branch {
             _ if next.falls => code.following(node),
             Some(Target::Node(to)) => Some(to),
-            // A tail call: the function's stack is still there.
+            // A tail call needs the stack.
             Some(Target::Outside) => return false,
             _ => return code.nodes[node].flow_control() != FlowControl::Return,
         };

@@ -1,7 +1,7 @@
-//! Archives: runs every member through the object phases, and writes an index of the new names.
+//! Archives: rewrites every member, and writes an index of the new names.
 //!
-//! The index is made of the names that come up while members are renamed, so no member is parsed twice.
-//! Members other than ELF objects are copied with their index entries.
+//! The index is made from the names that are collected while members are renamed, so no member is
+//! parsed twice. Members other than ELF objects are copied with their index entries.
 
 pub(crate) mod script;
 mod writer;
@@ -39,7 +39,7 @@ pub(crate) fn rewrite<'d>(
         kind,
     };
     let archive = ArchiveFile::parse(data).map_err(|e| at_file(malformed(e.to_string())))?;
-    // Only needed for members that are copied.
+    // The old index is needed only for members that are copied.
     let old_index = LazyLock::new(|| read_index(&archive));
     let members: Vec<_> = archive
         .members()
@@ -78,7 +78,7 @@ pub(crate) fn rewrite<'d>(
             report,
         })
     };
-    // Starting threads takes longer than a small archive.
+    // Starting threads would take longer than rewriting a small archive.
     let members: Vec<Member<'_>> = if members.len() < FEW || data.len() < SMALL {
         members
             .into_iter()
@@ -118,7 +118,7 @@ fn content_of<'d>(
     }
 }
 
-/// The numbers in a member's header.
+/// The numeric fields of a member's header.
 fn fields(member: &ArchiveMember<'_>) -> [u64; 4] {
     [
         member.date().unwrap_or(0),
@@ -128,8 +128,8 @@ fn fields(member: &ArchiveMember<'_>) -> [u64; 4] {
     ]
 }
 
-/// The names that an index lists for each member. The key is the member's offset and name: names are not
-/// unique, and in a thin archive offsets are not either.
+/// The names that an index lists for each member. The key is the member's offset and name, because
+/// names are not unique, and in a thin archive offsets are not unique either.
 type Index = HashMap<(u64, Vec<u8>), Vec<Vec<u8>>>;
 
 /// Reads an archive's index.

@@ -1,7 +1,7 @@
-//! Linker scripts in the place of libraries, such as the distribution's `libm.a`.
+//! Linker scripts that stand for libraries, for instance Debian's `libm.a`.
 //!
-//! Such a file is a text that names archives. The output is one archive with all their members, which
-//! can take the place of the script.
+//! Such a file is a text that names archives. The output is one archive with all their members,
+//! which can replace the script.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,7 +16,7 @@ use crate::{archive, file};
 /// The size of the largest file that is taken for a script.
 const LARGEST: usize = 64 * 1024;
 
-/// The files that a script names, if `data` is one.
+/// The files that a script names. `None` if `data` is not a script.
 pub(crate) fn files(data: &[u8]) -> Option<Vec<String>> {
     if data.len() > LARGEST {
         return None;

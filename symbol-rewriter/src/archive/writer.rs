@@ -1,4 +1,4 @@
-//! Writing an ordinary archive in GNU format (`ar(5)`, and binutils' `bfd/archive.c`).
+//! Writes an ordinary archive in GNU format (`ar(5)`, and binutils' `bfd/archive.c`).
 
 use std::borrow::Cow;
 
@@ -58,7 +58,8 @@ pub(super) fn write(members: Vec<Member<'_>>) -> Result<Chunks<'_>> {
         .iter()
         .map(|m| HEADER_SIZE + even(m.data.len()))
         .sum::<usize>();
-    // Offsets of four bytes, which every linker reads, as long as they suffice.
+    // Offsets in the index have four bytes, which every linker reads, unless the archive is too
+    // large for them.
     let total = |width: usize| {
         MAGIC.len() + HEADER_SIZE + even((entries + 1) * width + letters) + after_index
     };
@@ -120,7 +121,7 @@ fn header(out: &mut Vec<u8>, name: &[u8], fields: [u64; 4], size: usize) -> Resu
     text.extend_from_slice(format!("{date:<12}{uid:<6}{gid:<6}{mode:<8o}{size:<10}`\n").as_bytes());
     if text.len() != HEADER_SIZE {
         return Err(malformed(
-            "a member's header has a number too large for its field",
+            "a number in a member's header is too large for its field",
         ));
     }
     out.extend_from_slice(&text);

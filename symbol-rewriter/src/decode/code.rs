@@ -1,4 +1,4 @@
-//! The decoded code of an object, and what can be asked about it.
+//! The decoded code of an object, and queries about it.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ pub(crate) type Place = (usize, u64);
 /// Index of an instruction.
 pub(crate) type Node = usize;
 
-/// Where a branch goes.
+/// The target of a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     /// To an instruction of this object.
@@ -27,15 +27,15 @@ pub(crate) enum Target {
 /// Where control may go from an instruction.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Next {
-    /// To the following instruction.
+    /// Whether it may continue with the following instruction.
     pub falls: bool,
-    /// Along a direct branch. Calls are not followed.
+    /// The target of a direct branch. Calls are not followed.
     pub branch: Option<Target>,
-    /// Along a jump to a computed address.
+    /// Whether it is a jump to a computed address.
     pub indirect: bool,
 }
 
-/// A stretch of code that begins at a symbol, a frame description or the target of a call.
+/// A range of code that begins at a symbol, a frame description or the target of a call.
 #[derive(Debug, Clone)]
 pub(crate) struct Region {
     pub section: usize,
@@ -43,7 +43,7 @@ pub(crate) struct Region {
     pub end: u64,
     /// The instructions in it.
     pub nodes: std::ops::Range<Node>,
-    /// Whether a function may begin here. Otherwise a part of one does.
+    /// Whether a function may begin here. Otherwise the region is another part of a function.
     pub is_entry: bool,
     /// Whether it begins at a symbol that is marked as a function.
     pub is_function: bool,
@@ -55,11 +55,11 @@ pub(crate) struct Code {
     pub(super) sections: Vec<CodeSection>,
     pub regions: Vec<Region>,
     pub(super) symbols: Vec<Symbol>,
-    /// Entries: places that control may come to other than from the preceding instruction.
+    /// Entries: places that control may reach other than from the preceding instruction.
     pub(super) leaders: BTreeSet<Place>,
     /// Places that relocations of data refer to, in jump tables and pointers to functions.
     pub(super) in_data: BTreeSet<Place>,
-    /// Places whose addresses a symbol, a relocation or an instruction other than a branch holds.
+    /// Places whose addresses are in a symbol, a relocation or an instruction other than a branch.
     pub(super) address_taken: BTreeSet<Place>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Code {
 pub(super) struct CodeSection {
     pub index: usize,
     pub nodes: std::ops::Range<Node>,
-    /// Stretches that did not decode.
+    /// Ranges of addresses that could not be decoded.
     pub bad: Vec<(u64, u64)>,
     pub relocs: Vec<Reloc>,
     pub relocs_known: bool,
@@ -76,7 +76,7 @@ pub(super) struct CodeSection {
 }
 
 impl CodeSection {
-    /// Section `index`, not decoded yet.
+    /// Makes the entry of section `index`, which is not decoded yet.
     pub fn new(index: usize) -> Self {
         CodeSection {
             index,
@@ -151,12 +151,12 @@ impl Code {
             .map(|s| &s.relocs[..])
     }
 
-    /// Whether control may come to a place other than from the preceding instruction.
+    /// Whether control may reach a place other than from the preceding instruction.
     pub fn is_leader(&self, place: Place) -> bool {
         self.leaders.contains(&place)
     }
 
-    /// Whether anything but a branch may hold the address of a place.
+    /// Whether anything other than a branch may contain the address of a place.
     pub fn is_address_taken(&self, place: Place) -> bool {
         self.address_taken.contains(&place)
     }
@@ -181,7 +181,7 @@ impl Code {
                 .is_some()
     }
 
-    /// Whether the stretch around an address did not decode.
+    /// Whether an address is in a range that could not be decoded.
     pub fn is_bad(&self, section: usize, addr: u64) -> bool {
         self.section(section).is_none_or(|s| {
             s.bad
@@ -223,7 +223,7 @@ impl Code {
         }
     }
 
-    /// Where control goes from an instruction. Calls are assumed to return.
+    /// The successors of an instruction. Calls are assumed to return.
     pub fn next(&self, node: Node) -> Next {
         let instruction = &self.nodes[node];
         match instruction.flow_control() {
@@ -258,7 +258,7 @@ impl Code {
         }
     }
 
-    /// Where a direct branch goes.
+    /// The target of a direct branch.
     pub fn target(&self, node: Node) -> Target {
         let place = match self.branch_place(self.section_of(node), &self.nodes[node]) {
             Ok(Some(place)) => place,

@@ -1,6 +1,7 @@
-//! Entries: every address that control may come to other than from the preceding instruction.
+//! Entries: every address that control may reach other than from the preceding instruction.
 //!
-//! It is better to find too many. An address that is no entry only keeps its neighbours from moving.
+//! It is safe to find too many. An address that is wrongly taken for an entry only prevents its
+//! neighbours from moving.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +36,7 @@ pub(super) fn find(
 
 struct Finder<'c> {
     code: &'c mut Code,
-    /// What code and symbols refer to outside of code: the places where jump tables may begin.
+    /// Places outside of code to which code and symbols refer: jump tables may begin there.
     tables: BTreeSet<Place>,
 }
 
@@ -68,7 +69,7 @@ impl Finder<'_> {
         }
     }
 
-    /// What the relocations of code refer to.
+    /// The places to which relocations of code refer.
     fn visit_relocs(&mut self, position: usize) {
         let index = self.code.sections[position].index;
         for at in 0..self.code.sections[position].relocs.len() {
@@ -80,7 +81,7 @@ impl Finder<'_> {
             };
             let mut place = symbol.value.wrapping_add_signed(reloc.addend);
             if is_pc_relative(reloc.kind) || GOT_ENTRIES.contains(&reloc.kind) {
-                // The processor counts from the end of the instruction.
+                // The operand is relative to the end of the instruction.
                 let end = code
                     .containing(index, reloc.offset)
                     .map_or(4, |node| code.nodes[node].next_ip() - reloc.offset);
@@ -105,7 +106,7 @@ impl Finder<'_> {
         }
     }
 
-    /// What the relocations of data refer to: jump tables, and pointers to functions.
+    /// The places to which relocations of data refer, in jump tables and pointers to functions.
     fn visit_data(&mut self, object: &Object<'_>) -> Result<()> {
         for (target, reloc_section) in object.reloc_sections() {
             let section = &object.sections[target];
@@ -129,10 +130,10 @@ impl Finder<'_> {
 
     /// The targets of contiguous relocations of data.
     ///
-    /// An entry of a table may be relative to itself or to the beginning of the table. In the second
-    /// case its addend holds the distance from the beginning as well. The beginning is the nearest
-    /// place before it that something refers to, or the first entry. Nothing says which of the
-    /// three holds, so all are tried.
+    /// An entry of a table may be relative to itself or to the beginning of the table. In the
+    /// second case its addend includes the distance from the beginning. The beginning is the
+    /// nearest place before the entry that something refers to, or the first entry. The object does
+    /// not say which of the three is right, so all are tried.
     fn visit_table(&mut self, section: usize, table: &[Reloc]) {
         let code = &mut *self.code;
         let nearest = |offset| {
@@ -157,7 +158,7 @@ impl Finder<'_> {
                     Some((target, place.wrapping_sub(distance)))
                 })
                 .collect();
-            // The right reading leads to the beginnings of instructions only.
+            // With the right one, all entries lead to the beginnings of instructions.
             let is_likely = places.iter().all(|&place| code.node_at(place).is_some());
             (is_likely, places)
         });

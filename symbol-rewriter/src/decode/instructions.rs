@@ -1,4 +1,4 @@
-//! Kinds of instructions.
+//! Classifies instructions.
 
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 
@@ -7,7 +7,7 @@ pub(crate) fn is_site(instruction: &Instruction) -> bool {
     instruction.mnemonic() == Mnemonic::Syscall
 }
 
-/// What the processor does at ring 3 with an instruction that only ring 0 may execute.
+/// The fault that the processor raises at ring 3 for an instruction that only ring 0 may execute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// A general protection fault: SIGSEGV.
@@ -16,13 +16,14 @@ pub(crate) enum Fault {
     Undefined,
 }
 
-/// The fault at ring 3 of an instruction that does something else at ring 0, by the Intel SDM,
-/// volume 2.
+/// The fault that an instruction causes at ring 3, if it does something else at ring 0 (Intel SDM,
+/// volume 2).
 ///
-/// Left out are instructions that Linux allows a process at ring 3: `in` and `out` (`ioperm`, `iopl`),
-/// `rdpmc` (perf), and those that read descriptor tables (`sgdt`). So are those that do something else
-/// at ring 3 without a fault (`popf`, `iret`), and those of virtualisation, which are undefined at any
-/// ring unless the kernel is a hypervisor.
+/// The result is `None` for instructions that Linux allows a process at ring 3: `in` and `out`
+/// (`ioperm`, `iopl`), `rdpmc` (perf), and those that read descriptor tables (`sgdt`). It is also
+/// `None` for instructions that do something else at ring 3 without a fault (`popf`, `iret`), and
+/// for virtualisation instructions, which are undefined at any ring unless the kernel is a
+/// hypervisor.
 pub(crate) fn fault_at_ring3(instruction: &Instruction) -> Option<Fault> {
     use Mnemonic::*;
     let is_special = |register: Register| register.is_cr() || register.is_dr();
@@ -30,8 +31,9 @@ pub(crate) fn fault_at_ring3(instruction: &Instruction) -> Option<Fault> {
         Hlt | Cli | Sti | Clts | Lmsw | Lgdt | Lidt | Lldt | Ltr | Invd | Wbinvd | Wbnoinvd
         | Invlpg | Invpcid | Rdmsr | Wrmsr | Wrmsrns | Xsetbv | Swapgs | Sysret | Sysretq
         | Sysexit | Sysexitq => Some(Fault::Protection),
-        // The gate of a breakpoint is open to ring 3. That of an overflow is, too, but its signal is
-        // the same as that of a closed one. Linux has no other open gate without 32-bit system calls.
+        // Ring 3 may use the gate of #BP (`int $3`). It may use that of #OF, too, but the signal is
+        // the same as for a gate that it may not use. Without 32-bit system calls, Linux has no
+        // other such gate.
         Int => (instruction.immediate8() != 3).then_some(Fault::Protection),
         Mov if is_special(instruction.op0_register()) || is_special(instruction.op1_register()) => {
             Some(Fault::Protection)
@@ -43,8 +45,9 @@ pub(crate) fn fault_at_ring3(instruction: &Instruction) -> Option<Fault> {
 
 /// The last byte at which a `syscall` or a privileged instruction may begin, judged by its opcode.
 ///
-/// `cli` and `sti` are not looked for. Their single bytes also occur in the most common instructions
-/// (`mov %rdi,%rdx` is `48 89 fa`), so a search would have nearly all code of a program decoded.
+/// This does not search for `cli` and `sti`. They are single bytes that also occur in the most
+/// common instructions (`mov %rdi,%rdx` is `48 89 fa`), so nearly all code of a program would have
+/// to be decoded.
 pub(crate) fn last_candidate(bytes: &[u8]) -> Option<usize> {
     const HLT: u8 = 0xf4;
     const INT: u8 = 0xcd;
@@ -65,7 +68,7 @@ pub(crate) fn last_candidate(bytes: &[u8]) -> Option<usize> {
 
 /// Whether an instruction calls a function.
 ///
-/// The decoder's `FlowControl::Call` also covers system calls and their like.
+/// The decoder's `FlowControl::Call` also includes `syscall` and similar instructions.
 pub(crate) fn is_call(instruction: &Instruction) -> bool {
     instruction.mnemonic() == Mnemonic::Call
 }
@@ -83,7 +86,7 @@ pub(crate) fn is_nop(instruction: &Instruction) -> bool {
     }
 }
 
-/// Whether an instruction may fill the space between functions, where control never comes.
+/// Whether an instruction may fill the space between functions, which is never executed.
 pub(crate) fn is_padding(instruction: &Instruction) -> bool {
     is_nop(instruction) || instruction.mnemonic() == Mnemonic::Int3
 }

@@ -3,9 +3,9 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `instructions` | tells kinds of instructions apart |
+//! | `instructions` | classifies instructions |
 //! | `code` | holds the decoded code and answers questions about it |
-//! | `sweep` | decodes linearly, starting afresh at each symbol |
+//! | `sweep` | decodes linearly, and restarts at each symbol |
 //! | `entries` | finds branch targets, jump tables and other addresses that something refers to |
 
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub(crate) fn decode(object: &Object<'_>, frames: &Frames) -> Result<Code> {
     Ok(code)
 }
 
-/// Cuts the decoded code into regions, one from each start to the next.
+/// Divides the decoded code into regions, each from one start to the next.
 fn cut_regions(code: &mut Code, object: &Object<'_>, starts: &[BTreeMap<u64, Start>]) {
     for (section, starts) in code.sections.iter().zip(starts) {
         let size = object.sections[section.index].size;

@@ -1,8 +1,8 @@
-//! The sweep: linear decoding that starts afresh at each symbol.
+//! The sweep: linear decoding that restarts at each symbol.
 //!
 //! Code is decoded, never scanned, because the bytes of a `syscall` also occur within other
-//! instructions. Data between functions can put a linear sweep out of step. So the sweep starts
-//! afresh at each symbol, and a stretch in which a byte sequence is no instruction is not trusted.
+//! instructions. Data between functions can desynchronise linear decoding. So the sweep restarts at
+//! each symbol, and a range that contains an invalid instruction is not trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -17,10 +17,10 @@ use crate::read::elf::{
 };
 use crate::read::frames::{Cfa, Frames};
 
-/// Whether any code of the object holds an instruction that is rewritten.
+/// Whether the code of the object contains an instruction that is rewritten.
 ///
-/// Most objects hold none. A search for the opcodes of such instructions finds that out for many of
-/// them, and limits decoding to few stretches of the others.
+/// Most objects contain none. For many of them, a search for the opcodes of such instructions shows
+/// this without decoding. For the others, the search limits decoding to a few ranges.
 pub(crate) fn has_sites(object: &Object<'_>) -> Result<bool> {
     let is_candidate = |index: usize| {
         object.sections[index].is_code() && last_candidate(object.content(index)).is_some()
@@ -56,19 +56,19 @@ pub(crate) fn has_sites(object: &Object<'_>) -> Result<bool> {
     Ok(false)
 }
 
-/// An address at which the sweep starts afresh, and what begins there.
+/// An address at which the sweep restarts, and what begins there.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Start {
     /// A symbol that is marked as a function.
     pub function: bool,
-    /// A function, as far as is known, rather than a part of one.
+    /// Probably a function, not another part of one.
     pub entry: bool,
     /// Data.
     pub data: bool,
 }
 
-/// Decodes the stretches between starts until `each` breaks. `last` is the last address of a stretch
-/// that is of interest, if any is. Returns the stretches that did not decode.
+/// Decodes the ranges between starts until `each` breaks. `last` returns the last address of
+/// interest in a range, or `None` to skip the range. Returns the ranges that could not be decoded.
 fn sweep(
     bytes: &[u8],
     starts: &BTreeMap<u64, Start>,
@@ -115,7 +115,7 @@ pub(super) fn sections(object: &Object<'_>) -> Result<Code> {
     })
 }
 
-/// Where each section's sweep starts afresh.
+/// The addresses at which each section's sweep restarts.
 pub(super) fn starts(
     code: &mut Code,
     object: &Object<'_>,
@@ -159,8 +159,8 @@ pub(super) fn starts(
         starts[position]
             .entry(frame.start)
             .or_insert_with(|| Start {
-                // Parts of functions have frame descriptions, too. At the entry of a whole function
-                // the stack holds nothing but the return address.
+                // Other parts of functions have frame descriptions, too. At the entry of a
+                // function, only the return address is on the stack.
                 entry: frame.cfa(object, frame.start) == Some(Cfa::StackPointer(8)),
                 ..Start::default()
             });

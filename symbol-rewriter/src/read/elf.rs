@@ -1,8 +1,8 @@
-//! An x86-64 relocatable object, as the later phases need it.
+//! An x86-64 relocatable object, in the form that the later phases need.
 //!
-//! The `object` crate parses. This module converts the result to plain types, because later phases
-//! change fields of headers and write them back. The numbers are those of the gABI and of the psABI's
-//! AMD64 supplement.
+//! The `object` crate parses the file. This module converts the result to plain types, because
+//! later phases change fields of headers and write them back. The constants are those of the gABI
+//! and of the psABI's AMD64 supplement.
 
 use object::elf::{FileHeader64, Rela64, Sym64};
 use object::read::elf::{CrelIterator, FileHeader as _, SectionHeader as _};
@@ -81,7 +81,7 @@ impl Section<'_> {
         bytes
     }
 
-    /// Whether the section holds machine code in the file.
+    /// Whether the section contains machine code.
     pub fn is_code(&self) -> bool {
         const CODE: u64 = SHF_ALLOC | SHF_EXECINSTR;
         self.kind == SHT_PROGBITS && self.flags & CODE == CODE
@@ -135,7 +135,7 @@ pub(crate) struct Object<'d> {
     symbols: RawSymbols<'d>,
 }
 
-/// The kinds of files that this crate tells apart.
+/// The kinds of files that this crate distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Archive,
@@ -300,7 +300,7 @@ impl<'d> Object<'d> {
         self.symbols
             .strings()
             .get(symbol.name)
-            .map_err(|()| malformed("a symbol's name is outside of the string table"))
+            .map_err(|()| malformed("a symbol's name is outside the string table"))
     }
 
     /// The relocation sections, each with the section that it applies to: `(target, relocations)`.
@@ -328,8 +328,8 @@ impl<'d> Object<'d> {
         }
     }
 
-    /// The relocations in section `index`. `None` if they have no addends. Compilers for x86-64 emit
-    /// addends always.
+    /// The relocations in section `index`. `None` if they have no addends. Compilers for x86-64
+    /// always emit addends.
     pub fn relocs(&self, index: usize) -> Result<Option<Vec<Reloc>>> {
         let section = &self.sections[index];
         let relocs: Vec<Reloc> = match section.kind {
@@ -369,7 +369,7 @@ impl<'d> Object<'d> {
             .find(|reloc| reloc.symbol as usize >= self.symbol_count().max(1))
         {
             Some(reloc) => Err(malformed(format!(
-                "a relocation is for symbol {}",
+                "a relocation refers to symbol {}",
                 reloc.symbol
             ))),
             None => Ok(Some(relocs)),

@@ -1,4 +1,4 @@
-//! Frames: the call frame information of an object, by the code it describes.
+//! The call frame information of an object, by the code that it describes.
 //!
 //! `gimli` parses the entries of `.eh_frame`. In an object, the address that an entry describes is
 //! given by a relocation.
@@ -62,8 +62,8 @@ fn eh_frame(data: &[u8]) -> EhFrame<gimli::EndianSlice<'_, LittleEndian>> {
 }
 
 impl Frames {
-    /// Reads the entries. The second result tells whether all of them could be read. Sites do not move
-    /// if entries are missing.
+    /// Reads the entries. The second result says whether all of them could be read. If entries are
+    /// missing, sites do not move.
     pub fn read(object: &Object<'_>) -> Result<(Frames, bool)> {
         let mut frames = Vec::new();
         let mut complete = true;

@@ -20,13 +20,13 @@ impl Input {
     pub fn read(path: &Path) -> Result<Self> {
         let file = File::open(path)?;
         if file.metadata()?.is_file() {
-            // SAFETY: the bytes must not change while they are mapped. Like every linker, this relies
-            // on nobody changing the inputs of a link.
+            // SAFETY: the bytes must not change while they are mapped. Like every linker, this
+            // relies on the inputs of a link not being changed.
             if let Ok(map) = unsafe { memmap2::MmapOptions::new().populate().map(&file) } {
                 return Ok(Input(Bytes::Mapped(map)));
             }
         }
-        // Pipes, and file systems that cannot map.
+        // This is for pipes, and for file systems that do not support mapping.
         std::fs::read(path).map(|bytes| Input(Bytes::Read(bytes)))
     }
 }

@@ -1,4 +1,4 @@
-//! By trampoline: a site without room for a call moves out, together with its neighbours.
+//! Rewrites sites without room for a call: the site and its neighbours move to a trampoline.
 
 use iced_x86::Mnemonic;
 
@@ -31,7 +31,7 @@ pub(super) fn rewrite(work: &mut Work<'_, '_>, sites: Vec<Node>) -> Result<Vec<N
     Ok(moved)
 }
 
-/// Moves a site into a trampoline. Tells whether the trampoline has a frame description.
+/// Moves a site into a trampoline. Returns whether the trampoline has a frame description.
 fn move_out(work: &mut Work<'_, '_>, site: Node) -> Result<std::result::Result<bool, Reason>> {
     let (code, object) = (work.code, work.object);
     let section = code.section_of(site);
@@ -46,7 +46,7 @@ fn move_out(work: &mut Work<'_, '_>, site: Node) -> Result<std::result::Result<b
     if red_zone && number.is_some_and(|number| STACK_NUMBERS.contains(&number)) {
         return Ok(Err(Reason::RedZone));
     }
-    // The thunk loads the number. A `xor` may be there for its flags as well.
+    // The thunk loads the number, so the load is dropped. A `xor` may also be needed for its flags.
     let load = work
         .numbers
         .load_for(code, site)

@@ -1,8 +1,9 @@
-//! Forms: whether a site is rewritten, and to which form.
+//! Decides whether a site is rewritten, and to which form.
 //!
-//! The *call form* replaces the `syscall` and the load of its number by a call of a thunk. The *skip
-//! form* puts a call in front of the `syscall`, and the thunk returns behind it. It is for sites whose
-//! `syscall` has to stay: a branch enters at it, or a signal handler looks at its address.
+//! The *call form* replaces the `syscall` and the load of its number by a call of a thunk. The
+//! *skip form* puts a call before the `syscall`, and the thunk returns to the address after it.
+//! This form is for sites whose `syscall` must stay, because a branch leads to it, or a signal
+//! handler compares its address.
 
 use crate::analysis::flags::flags_dead_after;
 use crate::analysis::stack;
@@ -14,7 +15,7 @@ use crate::rewrite::work::Work;
 use crate::syscalls::{EXIT, EXITS, MUNMAP, RT_SIGRETURN, WHOLE_FRAME};
 use crate::thunk::Thunk;
 
-/// Why a site has to stay as it is, if so.
+/// Why a site cannot be rewritten. `None` if it can.
 pub(super) fn reason_to_leave(work: &mut Work<'_, '_>, site: Node) -> Option<Reason> {
     let code = work.code;
     let section = code.section_of(site);
@@ -38,7 +39,8 @@ pub(super) fn reason_to_leave(work: &mut Work<'_, '_>, site: Node) -> Option<Rea
     }
 }
 
-/// The thunk that a site calls. The reason is why it does not take the call form, if it might.
+/// The thunk that a site calls, and why the site does not take the call form, if that was
+/// requested.
 pub(super) fn thunk_for(
     work: &mut Work<'_, '_>,
     site: Node,
@@ -62,7 +64,7 @@ pub(super) fn thunk_for(
     })
 }
 
-/// Why the `syscall` of a site has to stay, if so.
+/// Why the `syscall` of a site must stay. `None` if it need not.
 fn reason_to_skip(work: &Work<'_, '_>, site: Node, number: u32) -> Option<SkipReason> {
     let code = work.code;
     let section = code.section_of(site);

@@ -1,4 +1,4 @@
-//! Holes: the instructions that move out to make room for a jump.
+//! Finds the instructions that move to a trampoline to make room for a jump.
 
 use std::ops::RangeInclusive;
 
@@ -19,8 +19,8 @@ pub(super) struct Hole {
     pub last: Node,
 }
 
-/// Finds the instructions that move along with `site`, so that a jump fits. `taken` says which have
-/// been changed already, `load` which ones only load the number.
+/// Finds the instructions that must move with `site` to make room for a jump. `taken` says which
+/// have been changed already, `load` which ones only load the number.
 pub(super) fn around_site(
     code: &Code,
     site: Node,
@@ -58,8 +58,8 @@ pub(super) fn around_site(
             }
             let size = code.nodes[last].next_ip() - code.nodes[first].ip();
             let comes_back = code.next(last).falls;
-            // Once there is room, further instructions only move if that saves the jump back, and
-            // if no other site is near that needs them.
+            // Once there is room, further instructions move only if that saves the jump back, and
+            // if no other site nearby needs them.
             let is_greedy = (last + 1..(last + REACH).min(code.nodes.len())).any(is_site)
                 || (first.saturating_sub(REACH)..first).any(is_site);
             if size >= JUMP_SIZE && (!is_enough || !comes_back && !is_greedy) {
@@ -83,8 +83,8 @@ pub(super) fn around_site(
     })
 }
 
-/// Finds the fewest instructions that make room for a jump in the place of `node` to `last`, of which
-/// only `node` is reachable.
+/// Finds the fewest instructions that make room for a jump at `node` to `last`, of which only
+/// `node` is reachable.
 pub(super) fn before_unreachable(
     code: &Code,
     node: Node,
@@ -113,7 +113,7 @@ pub(super) fn before_unreachable(
     None
 }
 
-/// Whether an instruction does the same at another address.
+/// Whether an instruction has the same effect at another address.
 pub(super) fn is_movable(code: &Code, node: Node) -> bool {
     let instruction = &code.nodes[node];
     let section = code.section_of(node);
@@ -129,7 +129,7 @@ pub(super) fn is_movable(code: &Code, node: Node) -> bool {
         return false;
     }
     match instruction.flow_control() {
-        // System calls tell the kernel their address. `endbr64` marks the address it stands at.
+        // The kernel sees the address of a `syscall`, and `endbr64` marks its own address.
         FlowControl::Next => !matches!(
             instruction.mnemonic(),
             Mnemonic::Syscall | Mnemonic::Sysenter | Mnemonic::Endbr64

@@ -1,8 +1,8 @@
-//! In place: a call takes the place of the instructions that load the number.
+//! Rewrites sites in place: a call replaces the instructions that load the number.
 //!
-//! The thunk loads the number, so the site needs no load of its own. In the skip form the call has to
-//! fit where the load was, in the call form where the load and the `syscall` were. Instructions
-//! between the load and the `syscall` move up.
+//! The thunk loads the number, so the site needs no load of its own. In the skip form the call must
+//! fit into the space of the load, in the call form into the space of the load and the `syscall`.
+//! Instructions between the load and the `syscall` move to lower addresses.
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic};
 
@@ -17,10 +17,10 @@ use crate::rewrite::{form, hole};
 use crate::thunk::Thunk;
 use crate::write::cfi::Script;
 
-/// How many instructions may stand between the load of the number and the `syscall`.
+/// How many instructions there may be between the load of the number and the `syscall`.
 const SLIDE_REACH: usize = 16;
 
-/// Rewrites the sites that have the room. Returns those that need a trampoline.
+/// Rewrites the sites that have room for the call. Returns those that need a trampoline.
 pub(super) fn rewrite(work: &mut Work<'_, '_>, sites: Vec<Node>) -> Result<Vec<Node>> {
     let mut to_move = Vec::new();
     for site in sites {
@@ -55,7 +55,7 @@ fn rewrite_site(work: &mut Work<'_, '_>, site: Node) -> Result<bool> {
         false => loaded - from,
     };
     // An unwinder looks up the frame at the return address of the call, less one. There the frame
-    // has to be that of the `syscall`.
+    // must be that of the `syscall`.
     let is_covered = site == load.last + 1 && (load.first == load.last || is_call_form);
     let fits = room >= CALL_SIZE
         && code.relocs_in(section, from..loaded).is_empty()
@@ -96,7 +96,7 @@ fn returns_after(work: &Work<'_, '_>, site: Node) -> bool {
         && code.nodes[next].op_count() == 0
 }
 
-/// Drops the load, moves the instructions after it up, and puts the call at the site.
+/// Drops the load, moves the instructions after it to its place, and puts the call at the site.
 fn slide(work: &mut Work<'_, '_>, section: usize, load: Load, site: Node, thunk: Thunk) -> bool {
     let (code, object) = (work.code, work.object);
     let Some(relocs) = code.relocs_of(section) else {
@@ -138,8 +138,8 @@ fn slide(work: &mut Work<'_, '_>, section: usize, load: Load, site: Node, thunk:
             let value = value.wrapping_add(old.wrapping_sub(at) as i32);
             field.copy_from_slice(&value.to_le_bytes());
         }
-        // No relocation is moved twice: instructions move up in order, so a moved relocation is
-        // below the range of every later one.
+        // No relocation is moved twice: instructions move in order, so a moved relocation is below
+        // the range of every later instruction.
         for reloc in relocs
             .iter_mut()
             .filter(|reloc| own.contains(&reloc.offset))

@@ -1,14 +1,15 @@
-//! Rewriting: what becomes of each `syscall`, and of each instruction that only ring 0 may execute.
+//! Rewriting: plans the changes to `syscall` instructions, and to instructions that only ring 0 may
+//! execute.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `sites` | finds the `syscall` instructions |
 //! | `form` | decides whether a site is rewritten, and to which form |
-//! | `in_place` | puts a call in the place of the instruction that loads the number |
+//! | `in_place` | replaces the instruction that loads the number by a call |
 //! | `trampoline` | finds the instructions that make room for a jump (`hole`), and moves them out |
 //! | `by_trampoline` | moves a site into a trampoline |
-//! | `privileged` | turns instructions that only ring 3 refuses into faults at any ring |
-//! | `work` | holds the code, what is known of it, and the changes so far |
+//! | `privileged` | replaces instructions that fault only at ring 3 by faults at any ring |
+//! | `work` | holds the code, the results of the analyses, and the changes so far |
 //! | `encoding` | the bytes of the instructions that are written |
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -36,7 +37,7 @@ mod work;
 
 use work::Work;
 
-/// Plans what becomes of the instructions of `object`, which the report calls `place`.
+/// Plans the changes to the instructions of `object`. `place` is its name in the report.
 pub(crate) fn plan(
     place: &str,
     object: &Object<'_>,
@@ -94,8 +95,8 @@ pub(crate) fn plan(
     Ok(())
 }
 
-/// Extends the last function of each section over the trampolines after it, if all of them are its
-/// own, so that debuggers and profilers find a name for them.
+/// Extends the last function of each section over the trampolines after it, if all of them belong
+/// to it, so that debuggers and profilers find a name for them.
 ///
 /// The trampolines of other functions have no name: a new local symbol would change the number of
 /// every global one.

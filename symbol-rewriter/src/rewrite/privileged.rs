@@ -1,18 +1,19 @@
-//! Privileged instructions: what is a fault at ring 3 has to be one at ring 0, too.
+//! Privileged instructions: makes instructions that are a fault at ring 3 a fault at ring 0, too.
 //!
-//! C libraries kill a program by `hlt` where all else has failed, for instance musl when it finds its
-//! heap corrupted. At ring 3 that is a general protection fault, and SIGSEGV. At ring 0 the processor
-//! would wait for an interrupt and go on. `int $0x80` is a fault at ring 3 on a kernel without 32-bit
-//! system calls, and enters an interrupt handler at ring 0. `cli` would stop the machine. So these
-//! instructions become a store to an address that no processor has: the same fault with the same
-//! signal at any ring, and no register changes. The store has nine bytes. In this order:
+//! C libraries kill a program by `hlt` if nothing else is left, for instance when musl finds its
+//! heap corrupted. At ring 3 `hlt` is a general protection fault, and the signal is SIGSEGV. At
+//! ring 0 the processor would wait for an interrupt and continue. `int $0x80` is a fault at ring 3
+//! on a kernel without 32-bit system calls, and enters an interrupt handler at ring 0. `cli` would
+//! stop the machine. So these instructions become a store to a non-canonical address, which causes
+//! the same fault with the same signal at any ring, and changes no register. The store has nine
+//! bytes. It is placed as follows:
 //!
 //! - The code that follows, up to the next entry, is unreachable. If it leaves enough room, or if the
 //!   section ends there and can grow, the store replaces both.
 //! - Otherwise the store moves into a trampoline, with as many of the preceding instructions as a jump
 //!   needs.
 //! - If neither is possible, an undefined instruction of one byte replaces the instruction. The
-//!   signal is SIGILL instead of SIGSEGV then, but control never goes on.
+//!   signal is then SIGILL instead of SIGSEGV, but control never continues.
 //!
 //! An instruction that is undefined at ring 3 is replaced by the undefined instruction at once.
 
@@ -25,7 +26,7 @@ use crate::rewrite::hole;
 use crate::rewrite::trampoline::{self, Body};
 use crate::rewrite::work::Work;
 
-/// Finds the privileged instructions. Names those that are not certainly code in the report, and
+/// Finds the privileged instructions. Adds those that are not certainly code to the report, and
 /// returns the others.
 pub(super) fn find(work: &mut Work<'_, '_>) -> Vec<Node> {
     let code = work.code;
@@ -45,13 +46,13 @@ pub(super) fn find(work: &mut Work<'_, '_>) -> Vec<Node> {
     found
 }
 
-/// Replaces the instructions that have the room. Returns the others.
+/// Replaces the instructions that have room for the store. Returns the others.
 ///
-/// This has to come before anything is added to the end of a section.
+/// This must run before anything is added to the end of a section.
 pub(super) fn rewrite_in_place(work: &mut Work<'_, '_>, privileged: Vec<Node>) -> Vec<Node> {
     let mut left = Vec::new();
     for node in privileged {
-        // It may have been part of the unreachable code after another one.
+        // It may have been overwritten as part of the unreachable code after another one.
         if work.changed.contains(&node) || replace(work, node) {
             work.report.privileged.in_place += 1;
         } else {
@@ -61,14 +62,14 @@ pub(super) fn rewrite_in_place(work: &mut Work<'_, '_>, privileged: Vec<Node>) -
     left
 }
 
-/// Replaces the others. Returns those that have moved.
+/// Replaces the other instructions. Returns those that have moved.
 pub(super) fn rewrite_by_trampoline(
     work: &mut Work<'_, '_>,
     privileged: Vec<Node>,
 ) -> Result<Vec<Node>> {
     let mut moved = Vec::new();
     for node in privileged {
-        // As above.
+        // It may have been overwritten with another one.
         if work.changed.contains(&node) {
             work.report.privileged.trampoline += 1;
             continue;
@@ -148,7 +149,7 @@ fn replace(work: &mut Work<'_, '_>, node: Node) -> bool {
     true
 }
 
-/// Overwrites the instructions from `node` to `last`, or beyond the section's end.
+/// Overwrites the instructions from `node` to `last`. The bytes may extend the section.
 fn write(work: &mut Work<'_, '_>, node: Node, last: Node, bytes: &[u8]) {
     let (object, code) = (work.object, work.code);
     let section = code.section_of(node);
@@ -165,7 +166,7 @@ fn write(work: &mut Work<'_, '_>, node: Node, last: Node, bytes: &[u8]) {
     work.changed.extend(node..=last);
 }
 
-/// Drops the relocations of the instructions from `node` to `last`, which are gone.
+/// Drops the relocations of the instructions from `node` to `last`, which were overwritten.
 fn drop_relocs(work: &mut Work<'_, '_>, node: Node, last: Node) {
     let code = work.code;
     let section = code.section_of(node);
@@ -178,8 +179,8 @@ fn drop_relocs(work: &mut Work<'_, '_>, node: Node, last: Node) {
     relocs.retain(|reloc| !bytes.contains(&reloc.offset));
 }
 
-/// Replaces an instruction by a trampoline, if that is possible. Tells whether the trampoline has a
-/// frame description.
+/// Replaces an instruction by a trampoline, if that is possible. Returns whether the trampoline has
+/// a frame description.
 fn move_out(work: &mut Work<'_, '_>, node: Node) -> Result<Option<bool>> {
     let (object, code) = (work.object, work.code);
     let section = code.section_of(node);

@@ -1,12 +1,12 @@
-//! Sites: the `syscall` instructions of an object.
+//! Finds the sites of an object: its `syscall` instructions.
 
 use crate::decode::instructions::{is_call, is_site};
 use crate::decode::{Code, Node, Place};
 use crate::error::Result;
 use crate::read::elf::Object;
 
-/// Symbols that delimit code whose addresses a signal handler compares with. glibc and musl use them
-/// for the cancellation of threads.
+/// Symbols that delimit code with whose addresses a signal handler compares. glibc and musl use
+/// them for thread cancellation.
 const CANCELLATION_RANGES: [&[u8]; 2] = [b"__syscall_cancel_arch_start", b"__cp_begin"];
 
 /// Finds the sites that have not been rewritten before.
@@ -36,7 +36,7 @@ fn is_rewritten(object: &Object<'_>, code: &Code, site: Node) -> bool {
         })
 }
 
-/// Where the object has code that a signal handler recognises by its address.
+/// The starts of code that a signal handler recognises by its address.
 pub(super) fn cancellation_ranges(object: &Object<'_>) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     for symbol in object.symbols() {

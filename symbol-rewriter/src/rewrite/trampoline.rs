@@ -1,9 +1,9 @@
 //! Trampolines: code that moves to the end of its section to make room for a call.
 //!
-//! A `syscall` has two bytes, a call five. So the site moves out together with its neighbours, and a
-//! jump takes the place of all of them. The trampoline lies at the end of the same section rather than
-//! in a section of its own. There the jumps need no symbols and no relocations, and the trampoline
-//! shares whatever happens to the function, such as COMDAT deduplication or garbage collection.
+//! A `syscall` has two bytes, a call five. So the site moves together with its neighbours, and a
+//! jump replaces all of them. The trampoline is at the end of the same section, not in a section of
+//! its own. Therefore the jumps need no symbols and no relocations, and COMDAT deduplication and
+//! garbage collection treat the trampoline like the function.
 
 use std::ops::RangeInclusive;
 
@@ -26,19 +26,19 @@ use crate::write::emit::Plan;
 /// Alignment of a trampoline.
 const ALIGN: usize = 16;
 
-/// How a moved site calls.
+/// The call of a moved site.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub thunk: Thunk,
     /// The instructions before the site that only load the number. The thunk loads it.
     pub replaced: Option<RangeInclusive<Node>>,
-    /// Whether the call has to spare the red zone.
+    /// Whether the call must preserve the red zone.
     pub red_zone: bool,
 }
 
-/// What becomes of the instruction that needs the room.
+/// What replaces the instruction that needs the room.
 pub(super) enum Body {
-    /// A site, and how it calls.
+    /// A call of a thunk.
     Call(Call),
     /// A store that faults. The rest of the hole is unreachable and dropped.
     Fault,
@@ -55,9 +55,9 @@ struct Assembly<'c> {
     parts: Vec<Moved>,
     /// The relocations of moved instructions: old and new offset.
     moved_relocs: Vec<(u64, u64)>,
-    /// The operands of calls of the thunk.
+    /// The offsets of the operands of calls of the thunk.
     calls: Vec<u64>,
-    /// How far the stack pointer is below the function's.
+    /// The distance of the stack pointer below the function's.
     lowered: i64,
 }
 
@@ -66,7 +66,7 @@ impl Assembly<'_> {
         self.start + self.bytes.len() as u64
     }
 
-    /// Notes that the following bytes run with the frame of address `from`.
+    /// Records that the following bytes run with the frame of address `from`.
     fn frame_of(&mut self, from: u64) {
         let at = self.bytes.len() as u64;
         self.parts.push(Moved {
@@ -91,7 +91,7 @@ impl Assembly<'_> {
         }
     }
 
-    /// A call that spares the red zone.
+    /// Writes a call that preserves the red zone.
     fn guarded_call(&mut self, site: u64, thunk: Thunk) {
         let generic = thunk == Thunk::Generic;
         // If the number is unknown, the system call may be one that returns with another stack
@@ -121,7 +121,7 @@ impl Assembly<'_> {
         }
     }
 
-    /// An instruction at its new address.
+    /// Writes an instruction at its new address.
     fn moved(&mut self, content: &[u8], node: Node) {
         let instruction = &self.code.nodes[node];
         let old = instruction.ip();

@@ -1,4 +1,5 @@
-//! The work on one object: its code, what is known of it, and the changes so far.
+//! The state of one object's rewriting: its code, the results of the analyses, and the changes so
+//! far.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,9 +16,9 @@ use crate::rewrite::hole::Hole;
 use crate::write::cfi::Script;
 use crate::write::emit::Plan;
 
-/// One object's code, what is known of it, and what has been done to it.
+/// One object's code, the results of the analyses, and the changes so far.
 pub(super) struct Work<'w, 'd> {
-    /// What the report calls the object.
+    /// The object's name in the report.
     pub place: &'w str,
     pub object: &'w Object<'d>,
     pub code: &'w Code,
@@ -26,7 +27,7 @@ pub(super) struct Work<'w, 'd> {
     pub frames_complete: bool,
     pub functions: &'w Functions,
     pub numbers: &'w Numbers,
-    /// The use of the red zone by each function that has been asked about.
+    /// The use of the red zone by each function that has been analysed.
     pub uses: HashMap<usize, Use>,
     /// The instructions that have been changed.
     pub changed: HashSet<Node>,
@@ -39,7 +40,7 @@ pub(super) struct Work<'w, 'd> {
 }
 
 impl<'w> Work<'w, '_> {
-    /// How the function of an instruction uses the red zone.
+    /// The use of the red zone by the function of an instruction.
     pub fn red_zone_of(&mut self, node: Node) -> &Use {
         let (code, functions) = (self.code, self.functions);
         let function = self.function_of(node);
@@ -58,7 +59,7 @@ impl<'w> Work<'w, '_> {
         flow::jumps_anywhere(self.code, self.functions, self.function_of(node))
     }
 
-    /// What the report calls an instruction.
+    /// The name of an instruction in the report.
     pub fn name(&self, node: Node) -> String {
         let section = self.object.sections[self.code.section_of(node)].name;
         let section = String::from_utf8_lossy(section);

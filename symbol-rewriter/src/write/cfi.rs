@@ -1,8 +1,9 @@
-//! Unwinding: frame descriptions for code that has moved.
+//! Unwind information: frame descriptions for code that has moved.
 //!
-//! The code of a trampoline is a part of a function at another address. So its description replays the
-//! function's own: first every call frame instruction up to the original address, then the rest as the
-//! moved code reaches them. Nothing is derived that could differ from the compiler's description.
+//! The code of a trampoline is a part of a function at another address. So its description replays
+//! the function's description: first every call frame instruction up to the original address, then
+//! the rest as the moved code reaches them. It is a copy, so it cannot differ from the compiler's
+//! description.
 
 use gimli::{BaseAddresses, EhFrame, LittleEndian, UnwindSection as _};
 
@@ -28,14 +29,14 @@ pub(crate) struct Script {
     augmentation: Option<usize>,
 }
 
-/// A part of a trampoline, and the address in the function whose frame it runs with.
+/// A part of a trampoline, and the address in the function that has the same frame.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moved {
     /// The address in the function.
     pub from: u64,
     /// The offset of the part in the trampoline.
     pub at: u64,
-    /// How far the stack pointer is below the function's.
+    /// The distance of the stack pointer below the function's.
     pub lowered: i64,
 }
 

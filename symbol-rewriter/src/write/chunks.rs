@@ -1,6 +1,7 @@
 //! Chunks: the bytes of an output, which borrow the unchanged parts of the input until they are written.
 //!
-//! Libraries are large, and little of them changes. Copying would take most of the rewriter's time.
+//! Libraries are large, and little in them changes. Copying them would take most of the rewriter's
+//! time.
 
 use std::borrow::Cow;
 use std::io::{IoSlice, Result, Write};
@@ -8,7 +9,7 @@ use std::io::{IoSlice, Result, Write};
 /// Chunks smaller than this are copied together, so that there are not too many of them.
 const SMALL: usize = 4096;
 
-/// How many chunks one `writev` writes: its limit, `IOV_MAX` (`writev(2)`).
+/// The number of chunks that one `writev` can write: `IOV_MAX` (`writev(2)`).
 const AT_ONCE: usize = 1024;
 
 /// Bytes in chunks, some of them borrowed.
@@ -103,7 +104,7 @@ impl<'d> Chunks<'d> {
             let mut slices: Vec<IoSlice<'_>> =
                 some.iter().map(|chunk| IoSlice::new(chunk)).collect();
             let mut rest = &mut slices[..];
-            // Skips empty slices, for which a write of nothing would not be an error.
+            // This skips empty slices, so that a write of zero bytes is always an error.
             IoSlice::advance_slices(&mut rest, 0);
             while !rest.is_empty() {
                 match out.write_vectored(rest) {

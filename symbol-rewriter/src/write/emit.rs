@@ -1,8 +1,8 @@
-//! The object with its symbols renamed and the plan of the other phases applied.
+//! Writes the object with its symbols renamed and the plan of the other phases applied.
 //!
-//! Nothing of the input moves. A section that keeps its size is patched in place. A section that grows
-//! is written to the end of the file, and its header is changed to point there. So all other bytes stay
-//! the input's, and sections of unknown types survive.
+//! Nothing in the input moves. A section that keeps its size is patched in place. A section that
+//! grows is written to the end of the file, and its header is changed to point there. All other
+//! bytes are the input's, so sections of unknown types survive.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::read::elf::{
 use crate::thunk::Thunk;
 use crate::write::chunks::Chunks;
 
-/// The changes that the earlier phases ask for, apart from names.
+/// The changes that the earlier phases request, apart from names.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     /// New contents of sections.
@@ -61,7 +61,7 @@ impl Names {
     }
 }
 
-/// The names that an object defines for others.
+/// The names that an object defines for other objects.
 pub(crate) fn defined(object: &Object<'_>) -> Result<Names> {
     let mut names = Names::default();
     for symbol in object.symbols() {
@@ -81,7 +81,7 @@ struct Output<'o, 'd> {
     names_of_added: Vec<(usize, Vec<u8>)>,
     /// New contents of sections.
     contents: BTreeMap<usize, Chunks<'d>>,
-    /// The symbol table, once it differs from the input's.
+    /// The symbol table, if it differs from the input's.
     symbols: Option<Vec<u8>>,
 }
 
@@ -135,7 +135,8 @@ impl<'d> Output<'_, 'd> {
             None => self.add_reloc_section(target)?,
         };
         let section = &mut self.sections[index];
-        // Compact relocations become ordinary ones. The section's name has no meaning.
+        // Compact relocations become ordinary ones. The section keeps its name, which has no
+        // meaning.
         section.kind = SHT_RELA;
         section.entsize = RELA_SIZE as u64;
         section.align = section.align.max(8);
@@ -148,7 +149,7 @@ impl<'d> Output<'_, 'd> {
         let symbols = self
             .object
             .symbol_section()
-            .ok_or_else(|| malformed("machine code, but no symbol table"))?;
+            .ok_or_else(|| malformed("it has machine code, but no symbol table"))?;
         let index = self.sections.len();
         let of = &self.object.sections[target];
         let name = [b".rela", of.name].concat();
@@ -249,7 +250,7 @@ impl<'d> Output<'_, 'd> {
             return Ok((defined, renamed));
         }
         if strings == object.section_names {
-            // LLVM writes one table for both.
+            // LLVM writes one string table for symbols and sections.
             self.add_section_names(Some(&mut names))?;
         } else {
             self.add_section_names(None)?;
@@ -258,7 +259,7 @@ impl<'d> Output<'_, 'd> {
         Ok((defined, renamed))
     }
 
-    /// Adds the symbols of thunks. Globals belong at the end of the table.
+    /// Adds the symbols of thunks. Global symbols must come last in the table.
     fn add_thunks(
         &mut self,
         table: usize,
@@ -405,7 +406,7 @@ impl Patches {
         let in_order = self.0.clone();
         self.0.sort_by_key(|(at, _)| *at);
         if !self.0.windows(2).all(is_apart) {
-            // Sections overlap, which no compiler produces. The last one added wins.
+            // Sections overlap, which no compiler produces. The last patch takes precedence.
             let mut all = old.to_vec();
             for (at, bytes) in in_order {
                 all[at..at + bytes.len()].copy_from_slice(&bytes);
