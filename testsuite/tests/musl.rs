@@ -42,7 +42,7 @@ const REASONS: [&str; 4] = [
     "rt_sigreturn",
     "follows a munmap that may have freed the stack",
     "the end of a thread",
-    "a signal handler looks",
+    "a signal handler compares the addresses around it",
 ];
 
 /// Every system call of musl goes through a stub, but for the few that cannot.
