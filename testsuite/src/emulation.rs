@@ -1,6 +1,7 @@
-//! Boots that died of QEMU's emulation and are made again: each is reported, counted, and its log
-//! kept. A fault of this kind is rare ([`kernel_log::is_emulation_fault`]), so what comes often is
-//! something else and must not be retried away.
+//! Boots that died of a fault of QEMU's emulation and are made again. Each is reported and counted,
+//! and its log is kept. The log proves the fault ([`kernel_log::is_emulation_fault`]). It kills about
+//! one in several hundred boots, of which a run of all suites has about six hundred. If it comes much
+//! more often, something else is wrong as well, so the number of repetitions is limited.
 
 use std::fs;
 use std::fs::OpenOptions;
@@ -16,10 +17,13 @@ use crate::boots;
 use crate::kernel_log;
 
 /// How many boots of one run of the test suite may be made again.
-const MOST: usize = 2;
+const MOST: usize = 8;
+
+/// How many of them may be of the same test.
+const MOST_OF_A_TEST: usize = 2;
 
 /// Counts a boot of this test that died of the emulation, and keeps its log. An error if there were
-/// too many of them, or if it is not the first of this test: the boot must not be made again then.
+/// too many of them in this run or of this test: the boot must not be made again then.
 pub fn count(run: &Path, test: &str, log: &Path) -> Result<()> {
     let dir = run.join("emulation");
     fs::create_dir_all(&dir)?;
@@ -34,11 +38,12 @@ pub fn count(run: &Path, test: &str, log: &Path) -> Result<()> {
     let of_this_test = (1..=number).filter(|&n| {
         fs::read_to_string(dir.join(n.to_string())).is_ok_and(|name| name.trim_end() == test)
     });
-    if of_this_test.count() > 1 {
+    let of_this_test = of_this_test.count();
+    if of_this_test > MOST_OF_A_TEST {
         bail!(
-            "for the second time a guest of this test died of what looks like a fault of its \
-             emulation; the log is {}",
-            kept.display()
+            "{of_this_test} guests of this test died of what looks like a fault of their emulation, \
+             and {MOST_OF_A_TEST} are accepted (docs/bugs.md); the logs are in {}",
+            dir.display()
         );
     }
     if number > MOST {
@@ -76,18 +81,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_are_accepted_and_none_of_the_same_test() {
+    fn the_number_is_limited_for_a_run_and_for_a_test() {
         let run = std::env::temp_dir().join(format!("ukl-emulation-{}", std::process::id()));
         let _ = fs::remove_dir_all(&run);
         fs::create_dir_all(&run).unwrap();
         let log = run.join("log");
         fs::write(&log, "the end").unwrap();
-        count(&run, "a", &log).unwrap();
+        for _ in 0..MOST_OF_A_TEST {
+            count(&run, "a", &log).unwrap();
+        }
         let again = count(&run, "a", &log).unwrap_err().to_string();
-        assert!(again.contains("second time"), "{again}");
-        let third = count(&run, "b", &log).unwrap_err().to_string();
-        assert!(third.starts_with("3 guests"), "{third}");
-        let kept = fs::read_to_string(run.join("emulation/3.log")).unwrap();
+        assert!(again.starts_with("3 guests of this test"), "{again}");
+        for other in MOST_OF_A_TEST + 1..MOST {
+            count(&run, &other.to_string(), &log).unwrap();
+        }
+        let more = count(&run, "b", &log).unwrap_err().to_string();
+        assert!(more.starts_with("9 guests of this run"), "{more}");
+        let kept = fs::read_to_string(run.join("emulation/9.log")).unwrap();
         assert_eq!(kept, "the end");
         fs::remove_dir_all(&run).unwrap();
     }

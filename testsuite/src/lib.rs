@@ -43,7 +43,7 @@
 //! Programs that make the kernel patch its own text (watchpoints, tracepoints, probes) ask for one
 //! CPU: QEMU 7.2 may execute stale translations of code that another emulated CPU changes, and the
 //! kernel then dies of a breakpoint of its own, with the patches of this project or without. A boot
-//! that dies of this all the same is repeated, twice in a run at most ([`emulation`]).
+//! that dies of this all the same is repeated ([`emulation`]).
 //!
 //! # Time limits
 //!
@@ -78,6 +78,7 @@ pub mod process;
 pub mod project;
 pub mod qmp;
 pub mod redis;
+pub mod relay;
 pub mod server;
 pub mod skip;
 pub mod tools;

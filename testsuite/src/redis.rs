@@ -11,6 +11,7 @@ use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 
+use crate::process::WAIT;
 use crate::tools::patient;
 
 /// A connection to a redis server.
@@ -23,7 +24,7 @@ impl Redis {
     /// Connects, and makes sure that the server answers.
     pub fn connect(port: u16) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(patient(Duration::from_secs(60))))?;
+        stream.set_read_timeout(Some(patient(Duration::from_secs(60)) * WAIT))?;
         stream.set_nodelay(true)?;
         let mut redis = Redis {
             lines: BufReader::new(stream),

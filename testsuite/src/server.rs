@@ -20,6 +20,7 @@ use crate::guest;
 use crate::process;
 use crate::process::Patience;
 use crate::process::WAIT;
+use crate::relay::Relay;
 use crate::tools::Tools;
 use crate::tools::patient;
 
@@ -29,11 +30,12 @@ const START: Duration = Duration::from_secs(60);
 /// No server runs longer.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// A server in a guest, its port forwarded to one of this machine.
+/// A server in a guest, its port forwarded to one of this machine, and a relay in front of it.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    /// The port on this machine.
+    _relay: Relay,
+    /// The relay's port, which clients connect to.
     pub port: u16,
     log: PathBuf,
     output: PathBuf,
@@ -45,7 +47,11 @@ impl Server {
     /// Starts one: `log` is the name of the kernel's log, `words` are the options and the image for
     /// `ukl-run` and the server's arguments.
     pub fn start(tools: &Tools, log: &str, guest_port: u16, words: &[&OsStr]) -> Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let free = TcpListener::bind("127.0.0.1:0")?;
+        let port = free.local_addr()?.port();
+        let relay = Relay::start(port)?;
+        // Not before, or the relay might get this port.
+        drop(free);
         let output = tools.boots.dir().join(log).with_extension("out");
         let file = fs::File::create(&output)?;
         let limit = patient(LIMIT) * WAIT;
@@ -62,7 +68,8 @@ impl Server {
         Ok(Server {
             patience: Patience::new(child.id(), patient(START)),
             child,
-            port,
+            port: relay.port,
+            _relay: relay,
             log: tools.boots.log(log),
             output,
             words: words.iter().map(OsString::from).collect(),
@@ -85,6 +92,11 @@ impl Server {
         }
     }
 
+    /// A time limit for what it does from now on.
+    pub fn patience(&self, limit: Duration) -> Patience {
+        self.patience.again(patient(limit))
+    }
+
     /// What it has printed.
     pub fn said(&self) -> String {
         process::tail(&fs::read(&self.output).unwrap_or_default(), 4000)
@@ -92,7 +104,7 @@ impl Server {
 
     /// Waits for its own end, which has to be this one.
     pub fn ends_with(mut self, code: i32) -> Result<()> {
-        self.patience = self.patience.again(patient(START));
+        self.patience = self.patience(START);
         while !self.patience.is_over(|| true) {
             if let Some(status) = self.child.try_wait()? {
                 ensure!(

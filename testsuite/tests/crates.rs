@@ -27,6 +27,7 @@ use testsuite::harness;
 use testsuite::http;
 use testsuite::process;
 use testsuite::process::Output;
+use testsuite::process::WAIT;
 use testsuite::process::words;
 use testsuite::project;
 use testsuite::project::TELL;
@@ -258,13 +259,14 @@ fn axum(tools: &Tools) -> Result<()> {
     let program = build(tools, "http")?;
     let mut server = Server::start(tools, "axum.log", 80, &words(&[&"--cpus", &"2", &program]))?;
     server.wait_for(|port| http::get(port, "/blocking"))?;
-    let clients: Result<Vec<_>> = (0..8)
-        .map(|number| Client::new(server.port, number))
-        .collect();
-    let clients = clients.with_context(|| server.said())?;
-    let clients: Vec<_> = clients
-        .into_iter()
-        .map(|mut client| thread::spawn(move || (1..100).try_for_each(|turn| client.ask(turn))))
+    let clients: Vec<_> = (0..8)
+        .map(|number| {
+            let port = server.port;
+            thread::spawn(move || {
+                let mut client = Client::new(port, number)?;
+                (0..100).try_for_each(|turn| client.ask(turn))
+            })
+        })
         .collect();
     for client in clients {
         client
@@ -288,16 +290,12 @@ struct Client {
 }
 
 impl Client {
-    /// Connects, and asks the first thing. QEMU's user network lets a single connection wait until
-    /// it gets to it, and resets others: so one connects behind the other.
     fn new(port: u16, number: usize) -> Result<Client> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(patient(Duration::from_secs(60))))?;
+        stream.set_read_timeout(Some(patient(Duration::from_secs(60)) * WAIT))?;
         stream.set_nodelay(true)?;
         let stream = BufReader::new(stream);
-        let mut client = Client { number, stream };
-        client.ask(0)?;
-        Ok(client)
+        Ok(Client { number, stream })
     }
 
     /// Asks one thing, and knows what the answer is to be.

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use std::time::Instant;
 
 use anyhow::Result;
 use anyhow::ensure;
@@ -77,7 +76,7 @@ fn serve_redis(tools: &Tools, dir: &Path, name: &str) -> Result<String> {
         let mut command = Command::new(dir.join("src/redis-cli"));
         process::check(
             command.args(["-p", &port]).args(args),
-            Duration::from_secs(60),
+            patient(Duration::from_secs(60)),
         )
     };
     ensure!(cli(&["SET", "greeting", "hello"])? == b"OK\n");
@@ -107,7 +106,7 @@ fn serve_redis(tools: &Tools, dir: &Path, name: &str) -> Result<String> {
     copy_on_write(&mut redis, &server)?;
     let checker = process::check(
         Command::new(dir.join("src/redis-check-rdb")).arg(data.join("dump.rdb")),
-        Duration::from_secs(60),
+        patient(Duration::from_secs(60)),
     )?;
     let checker = String::from_utf8_lossy(&checker);
     ensure!(checker.contains("RDB looks OK"), "{checker}");
@@ -136,7 +135,7 @@ fn copy_on_write(redis: &mut Redis, server: &Server) -> Result<()> {
         begun.contains("Background saving started"),
         "BGSAVE: {begun}"
     );
-    let deadline = Instant::now() + patient(Duration::from_secs(60));
+    let mut patience = server.patience(Duration::from_secs(60));
     let mut written = 0;
     loop {
         for _ in 0..50 {
@@ -153,7 +152,7 @@ fn copy_on_write(redis: &mut Redis, server: &Server) -> Result<()> {
             break;
         }
         ensure!(
-            Instant::now() < deadline,
+            !patience.is_over(|| true),
             "the background save does not end:\n{info}"
         );
     }
