@@ -1,4 +1,4 @@
-//! Finds the real compiler, which is neither ukl-cc nor a wrapper such as ccache.
+//! Finds the real compiler, which is neither ukl-cc nor a wrapper like ccache.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -10,8 +10,9 @@ use ukl_common::search;
 
 use crate::error::Error;
 
-/// Wrappers that are called by a compiler's name and look for the next command of that name in PATH.
-/// They would find ukl-cc again. A wrapper in front of ukl-cc has done its work already.
+/// Wrappers that are installed under a compiler's name and run the next command of that name in
+/// PATH. They would run ukl-cc again. If the user runs ukl-cc through such a wrapper, it has
+/// already done its work.
 const MASQUERADERS: &[&str] = &[
     "ccache",
     "sccache",
@@ -69,7 +70,7 @@ impl Language {
     }
 }
 
-/// A compiler, and the arguments to put in front of the user's.
+/// A compiler, and the arguments that go before the user's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiler {
     /// Its path, which is also its `argv[0]`.
@@ -98,7 +99,7 @@ pub fn find(language: Language, chosen: Option<&OsStr>, myself: &Path) -> Result
         PathBuf::from(&command)
     } else {
         let name = || command.to_string_lossy().into_owned();
-        // A wrapper that is named here is wanted.
+        // The user named this command, so it may be a wrapper.
         find_in_path(&command, myself, false).ok_or_else(|| none(language, name()))?
     };
     if search::leads_to(&path, myself) {
@@ -113,8 +114,8 @@ pub fn find(language: Language, chosen: Option<&OsStr>, myself: &Path) -> Result
     })
 }
 
-/// `gcc` if `cc` leads to the same file. The output of --version begins with the name of the command,
-/// and Bazel recognises gcc by it.
+/// The path of `gcc` if `cc` leads to the same file. gcc's `--version` prints the name of the
+/// command first, by which Bazel recognises gcc.
 fn by_its_own_name(language: Language, path: PathBuf) -> PathBuf {
     let gnu = path.with_file_name(language.gnu());
     let same = gnu.canonicalize().ok().zip(path.canonicalize().ok());

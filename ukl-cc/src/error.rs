@@ -5,39 +5,39 @@ use std::path::PathBuf;
 /// A failure of ukl-cc itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no real compiler.
+    /// The real compiler was not found.
     #[error(
         "cannot find the real compiler `{name}' in PATH; install one (Debian: {package}), \
          or name it in {variable}"
     )]
     NoCompiler {
-        /// The name that was looked for.
+        /// The name of the compiler.
         name: String,
         /// The Debian package that has it.
         package: &'static str,
-        /// The variable to name it in.
+        /// The environment variable that selects the compiler.
         variable: &'static str,
     },
-    /// The compiler leads back to ukl-cc.
+    /// The command found as the compiler is ukl-cc itself.
     #[error(
-        "the compiler {} leads back to ukl-cc; name the real one in {variable}",
+        "the compiler {} runs ukl-cc again; name the real compiler in {variable}",
         path.display()
     )]
     Loop {
         /// The path.
         path: PathBuf,
-        /// The variable to name the real one in.
+        /// The environment variable that selects the compiler.
         variable: &'static str,
     },
     /// The linker is missing from the installation.
     #[error(
-        "{} is missing: run `make' in UKL's source tree, or set UKL_LIBDIR",
+        "{} is missing; run `make' in UKL's source tree, or set UKL_LIBDIR",
         .0.display()
     )]
     NoLinker(PathBuf),
-    /// The kernel archive lacks what kernel code is compiled with.
+    /// The kernel archive has no files for compiling kernel code.
     #[error(
-        "{} does not have what kernel code is compiled with: run `make kernel' in UKL's source \
+        "{} does not contain the files for compiling kernel code; run `make kernel' in UKL's source \
          tree, or set UKL_LIBDIR",
         .0.display()
     )]
@@ -56,8 +56,8 @@ pub enum Error {
     /// An option `--ukl-*` lacks its value.
     #[error("option '{0}' requires an argument")]
     NoValue(String),
-    /// This executable cannot be found.
-    #[error("cannot find out where ukl-cc is installed: {0}")]
+    /// The path of this executable is unknown.
+    #[error("cannot determine where ukl-cc is installed: {0}")]
     Myself(std::io::Error),
     /// The compiler could not be started.
     #[error("cannot run {}: {source}", path.display())]

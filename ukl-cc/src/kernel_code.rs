@@ -1,10 +1,10 @@
 //! `--ukl-kernel-code`: C that becomes part of the kernel.
 //!
-//! The kernel archive has the headers and the compiler options of the kernel's own build. The user's
-//! options for code generation are ignored, since calling convention, registers and mitigations have
-//! to be the kernel's. After the compiler, objtool writes the tables of the kernel's unwinder. A
-//! section marks the object as kernel code. So Makefiles and archives handle it like any other
-//! object, and ukl-ld recognises it.
+//! The kernel archive has the headers and the compiler options of the kernel's own build. The
+//! user's options for code generation are ignored, because calling convention, registers and
+//! mitigations must be the kernel's. After the compiler, objtool writes the tables of the kernel's
+//! unwinder. A section marks the object as kernel code. Makefiles and archives handle it like any
+//! other object, and ukl-ld recognises it by that section.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ use std::process::ExitStatus;
 
 use crate::error::Error;
 
-/// In the archive's options, this stands for the directory of the file that has them.
+/// In the archive's options, this stands for the directory of the file that contains them.
 const HERE: &str = "@/";
 
 /// Options with which the compiler makes no object.
@@ -31,7 +31,7 @@ pub struct Archive {
     dir: PathBuf,
 }
 
-/// The user's arguments, sorted.
+/// The user's arguments, by kind.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Words {
     /// The arguments for the compiler, in order.
@@ -73,7 +73,7 @@ impl Archive {
             command.args(self.words("objtool-flags")?).arg(&object);
             let status = run(&mut command)?;
             if !status.success() {
-                // A compiler does not leave incomplete objects behind either.
+                // Like a compiler, leave no incomplete object.
                 let _ = fs::remove_file(&object);
                 return Ok(code(status));
             }

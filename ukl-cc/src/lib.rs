@@ -4,8 +4,8 @@
 //! the compiler finds ukl-ld under the name `ld`, so the compiler runs ukl-ld if and only if it
 //! links. The compiler itself answers every probe of a build tool, with its own exit status.
 //!
-//! [`compiler`] finds the real compiler, [`options`] takes `--ukl-*` out, and [`run`] executes the
-//! compiler in its own place. For kernel code, [`kernel_code`] chooses the compiler's options.
+//! [`compiler`] finds the real compiler, [`options`] extracts `--ukl-*`, and [`run`] replaces this
+//! process by the compiler. For kernel code, [`kernel_code`] chooses the compiler's options.
 
 use std::env;
 use std::ffi::OsStr;
@@ -63,7 +63,7 @@ Environment:
   UKL_LIBDIR                  The directory with kernel/, init and libexec/
 ";
 
-/// Executes the compiler in its own place. Returns the exit status of everything else.
+/// Replaces this process by the compiler. For requests that need no exec, returns the exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, Error> {
     let mut args = args.into_iter();
     let language = Language::of(&args.next().unwrap_or_default());
@@ -74,7 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8, Error> {
     }
     let myself = library::myself().map_err(Error::Myself)?;
     let library = Library::of(&myself);
-    // The compiler may change its directory.
+    // The path must be absolute, because the compiler may change its working directory.
     let libdir = std::path::absolute(library.dir()).map_err(Error::Myself)?;
     if let Asked::KernelCode(words) = asked {
         let archive = Archive::open(&libdir)?;
@@ -122,7 +122,7 @@ fn exec(
             variable: language.variable(),
         });
     };
-    // gcc appends the program's name to the value, so it has to end in a slash.
+    // gcc appends the program's name to the value, so the value must end in a slash.
     let mut look_here = OsString::from("-B");
     look_here.push(libexec);
     look_here.push("/");
@@ -130,7 +130,7 @@ fn exec(
     command.env(DEPTH, depth);
     command.args(&compiler.words).arg(look_here);
     command.args(words);
-    // The directory of ukl.h. It is not in an argument, since build tools compare command lines.
+    // The directory of ukl.h. It is not an argument, because build tools compare command lines.
     let include = libdir.join("include");
     for name in INCLUDE_PATHS.iter().filter(|_| include.is_dir()) {
         let more = env::var_os(name).filter(|dirs| !dirs.is_empty());

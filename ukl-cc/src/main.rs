@@ -1,4 +1,4 @@
-//! The command `ukl-cc`, by the name `ukl-c++` for C++.
+//! The command `ukl-cc`. Under the name `ukl-c++` it compiles C++.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The arguments: all are the compiler's, except `--ukl-*`.
+//! Parses the arguments. All of them are the compiler's, except `--ukl-*`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use ukl_common::options::Value;
 
 use crate::error::Error;
 
-/// The options that are ukl-cc's own, with no meaning to the linker or another one.
+/// The options of ukl-cc itself. ukl-ld does not have them, or gives them another meaning.
 pub const OPTIONS: &[OptionSpec] = &[
     own(
         "version",
@@ -34,12 +34,12 @@ const fn own(name: &'static str, help: &'static str) -> OptionSpec {
     }
 }
 
-/// What the arguments ask for.
+/// What the arguments request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// The compiler, with these arguments.
+    /// Run the compiler with these arguments.
     Compiler(Vec<OsString>),
-    /// The compiler with the kernel's options (`--ukl-kernel-code`) and these arguments.
+    /// Run the compiler with the kernel's options and these arguments (`--ukl-kernel-code`).
     KernelCode(Vec<OsString>),
     /// `--ukl-version`.
     Version,
@@ -47,7 +47,7 @@ pub enum Asked {
     Help,
 }
 
-/// Turns `--ukl-*` into arguments for the linker, by `-Xlinker`: `-Wl,` would split values at commas.
+/// Passes `--ukl-*` to the linker by `-Xlinker`, because `-Wl,` would split values at commas.
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Error> {
     let mut args = args.into_iter();
     let mut words = Vec::new();

@@ -1,4 +1,4 @@
-//! Build IDs: the note by which a linked file is known wherever it is copied to.
+//! Build IDs: the note that identifies a linked file, wherever it is copied.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,7 +8,7 @@ use object::Object as _;
 use object::ReadCache;
 use object::read::elf::ElfFile64;
 
-/// The build ID of a 64-bit ELF file. `None` if it is no such file or has no build ID.
+/// The build ID of a 64-bit ELF file. `None` if it is not such a file or has no build ID.
 pub fn of(path: &Path) -> Option<Vec<u8>> {
     let cache = ReadCache::new(File::open(path).ok()?);
     let file = ElfFile64::<Endianness, _>::parse(&cache).ok()?;

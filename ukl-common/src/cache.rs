@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::SystemTime;
 
-/// [`trim`] leaves alone what was used within this time: somebody may still read it.
+/// [`trim`] keeps entries that were used within this time, because a process may still read them.
 pub const IDLE: Duration = Duration::from_secs(3600);
 
-/// A directory below ours in the user's cache. It is made if it is missing.
+/// A directory in `~/.cache/ukl`. It is created if it does not exist.
 pub fn directory(name: &str) -> Option<PathBuf> {
     let base = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|dir| dir.is_absolute())
-        // Build systems that clear the environment, as Bazel does, leave the user's identity.
+        // Some build systems (Bazel) clear the environment. The user database still has the home
+        // directory.
         .or_else(|| Some(env::home_dir()?.join(".cache")))?;
     let dir = base.join("ukl").join(name);
     fs::create_dir_all(&dir).ok()?;
@@ -24,7 +25,8 @@ pub fn directory(name: &str) -> Option<PathBuf> {
 
 /// Removes the least recently used entries of a directory until the rest is within the limit.
 ///
-/// An entry is a file, and with it the file of the same name that ends in `.stubs`.
+/// An entry is a file, together with the file of the same name and the suffix `.stubs`, if there is
+/// one.
 pub fn trim(dir: &Path, limit: u64) {
     let Ok(entries) = fs::read_dir(dir) else {
         return;

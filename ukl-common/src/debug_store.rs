@@ -1,8 +1,8 @@
 //! Programs with their debugging sections, for gdb.
 //!
-//! The program in an image has no debugging sections. The whole of it is kept as
-//! `~/.cache/ukl/debug/<digest of the stripped program>/<name>`, where `ukl-run --gdb` finds it by
-//! the program in the image.
+//! The program in an image has no debugging sections. The complete program is stored as
+//! `~/.cache/ukl/debug/<digest of the stripped program>/<name>`. `ukl-run --gdb` finds it by the
+//! digest of the program in the image.
 
 use std::fs;
 use std::path::Path;
@@ -12,11 +12,11 @@ use std::time::SystemTime;
 use crate::cache;
 use crate::files;
 
-/// The oldest programs are removed until the rest is within this size.
+/// The oldest programs are removed until the rest has at most this size.
 const LIMIT: u64 = 1 << 30;
 
-/// Keeps the whole of a program that is `stripped` in the image. If that fails, gdb knows less, and
-/// the link is none the worse.
+/// Stores the complete program, of which the image contains `stripped`. If this fails, gdb has no
+/// debugging information, but the link is not affected.
 pub fn remember(stripped: &[u8], whole: &[u8], name: &str) {
     let write = || -> Option<()> {
         let base = cache::directory("debug")?;
@@ -29,7 +29,7 @@ pub fn remember(stripped: &[u8], whole: &[u8], name: &str) {
     let _ = write();
 }
 
-/// Finds the whole of a program that was taken out of an image.
+/// Finds the complete program that belongs to a program from an image.
 pub fn find(stripped: &[u8]) -> Option<PathBuf> {
     let dir = cache::directory("debug")?.join(digest(stripped));
     let mut files = fs::read_dir(dir)
@@ -42,12 +42,12 @@ pub fn find(stripped: &[u8]) -> Option<PathBuf> {
 
 fn digest(program: &[u8]) -> String {
     let mut hex = blake3::hash(program).to_hex().to_string();
-    // People have to type it.
+    // Users have to type it.
     hex.truncate(16);
     hex
 }
 
-/// Removes the oldest entries until the rest is within the limit.
+/// Removes the oldest entries until the rest has at most `limit` bytes.
 fn trim(base: &Path, limit: u64) {
     let size_of = |dir: &Path| -> u64 {
         let files = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -68,7 +68,7 @@ fn trim(base: &Path, limit: u64) {
         .collect();
     let mut size: u64 = dirs.iter().map(|(_, size, _)| size).sum();
     dirs.sort();
-    // The last one has just been written.
+    // The newest entry has just been written, so it is kept.
     dirs.pop();
     for (_, length, dir) in dirs {
         if size <= limit {

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Atomic writes: files that appear complete or not at all.
 
 use std::fs;
 use std::io;
@@ -6,19 +6,19 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// What the name of a file begins with while it is written.
+/// The prefix of a file's name while the file is being written.
 const UNFINISHED: &str = ".ukl.";
 
-/// Whether a file is one that [`write_beside`] has not put into its place.
+/// Whether this is the name of a temporary file of [`write_beside`].
 pub fn is_unfinished(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
 }
 
-/// Writes a file under another name in the same directory, then renames it. The data is on the disk
-/// before the name is, so that not even a loss of power leaves an empty file behind. The umask
+/// Writes a file under another name in the same directory, then renames it. The data is synced to
+/// the disk before the rename, so that even a power failure does not leave an empty file. The umask
 /// applies to the mode.
 pub fn write_beside(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
-    // A device is written to and not replaced.
+    // A device is written to, not replaced.
     if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
         return fs::write(path, data);
     }

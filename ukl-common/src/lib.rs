@@ -1,12 +1,12 @@
-//! What the tools on the host share.
+//! Code that the tools on the host share.
 //!
 //! - [`library`]: where the kernel archive, the guest's init and the linker's names are installed;
-//! - [`search`] and [`recursion`]: finding the real compiler or linker behind a tool that stands in
-//!   for it, and noticing when it leads back;
+//! - [`search`] and [`recursion`]: finding the real compiler or linker, and detecting a wrapper
+//!   that runs the tool again;
 //! - [`cache`]: directories below `~/.cache/ukl`;
-//! - [`files`]: files that appear whole or not at all;
+//! - [`files`]: atomic writes;
 //! - [`options`]: the table of the options `--ukl-*`;
-//! - [`temp`]: temporary directories that a killed process does not leave behind for long;
+//! - [`temp`]: temporary directories that are removed even if their process is killed;
 //! - [`build_id`] and [`registry`]: which image belongs to which program;
 //! - [`debug_store`]: programs with their DWARF, for gdb.
 

@@ -10,15 +10,15 @@ use std::path::PathBuf;
 /// The environment variable that names another library directory.
 pub const VARIABLE: &str = "UKL_LIBDIR";
 
-/// The library directory. Nothing need be there.
+/// The library directory. It need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Library {
     dir: PathBuf,
 }
 
 impl Library {
-    /// The directory that `UKL_LIBDIR` names, or else the one beside the directory of the executable
-    /// `myself`.
+    /// The directory that `UKL_LIBDIR` names, or by default `../lib/ukl` relative to the directory
+    /// of the executable `myself`.
     pub fn of(myself: &Path) -> Library {
         let chosen = env::var_os(VARIABLE).filter(|dir| !dir.is_empty());
         let dir = chosen.map(PathBuf::from).unwrap_or_else(|| {
@@ -39,12 +39,12 @@ impl Library {
         &self.dir
     }
 
-    /// Where the kernel archive is.
+    /// The path of the kernel archive.
     pub fn kernel(&self) -> PathBuf {
         self.dir.join("kernel")
     }
 
-    /// Where the guest's init is.
+    /// The path of the guest's init.
     pub fn init(&self) -> PathBuf {
         self.dir.join("init")
     }
@@ -54,7 +54,7 @@ impl Library {
         self.dir.join("libexec")
     }
 
-    /// What `--version` says of the kernel archive.
+    /// What `--version` prints about the kernel archive.
     pub fn kernel_version(&self) -> KernelVersion {
         KernelVersion::of(self.kernel())
     }
@@ -65,13 +65,13 @@ pub fn myself() -> io::Result<PathBuf> {
     env::current_exe()?.canonicalize()
 }
 
-/// The kernel archive as `--version` shows it: its place, its kernel's release and the version of
-/// the ABI between that and programs at ring 0, or that it is missing.
+/// The kernel archive as `--version` shows it: its path, its kernel's release and ABI version, or
+/// that it is missing.
 #[derive(Debug, Clone)]
 pub struct KernelVersion(PathBuf);
 
 impl KernelVersion {
-    /// That of the archive in this directory.
+    /// Describes the archive in this directory.
     pub fn of(dir: PathBuf) -> KernelVersion {
         KernelVersion(dir)
     }
@@ -91,7 +91,7 @@ impl fmt::Display for KernelVersion {
         let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
         let release = read("version");
         let abi = read("abi");
-        // `ukl-abi 1`, then the values.
+        // The first line is `ukl-abi VERSION`.
         let abi = abi.lines().next().unwrap_or_default();
         let abi = match abi.strip_prefix("ukl-abi ") {
             Some(version) => format!("ABI version {}", version.trim()),

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 /// An option `--ukl-NAME`.
 #[derive(Debug)]
 pub struct OptionSpec {
-    /// The name behind `--ukl-`.
+    /// The name after `--ukl-`.
     pub name: &'static str,
     /// Whether the option takes a value, and what the help text calls it.
     pub value: Value,
-    /// The values that the option accepts. Empty if it accepts more than a few words.
+    /// The values that the option accepts. Empty if they are not a fixed set.
     pub choices: &'static [&'static str],
     /// Older names of values, with the name that replaced each.
     pub aliases: &'static [(&'static str, &'static str)],
@@ -41,7 +41,7 @@ pub struct Variable {
     pub help: &'static str,
 }
 
-/// What most options have: no value, no choices, no default.
+/// The fields of most options: no value, no choices, no default.
 const FLAG: OptionSpec = OptionSpec {
     name: "",
     value: Value::None,
@@ -60,7 +60,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "explain",
-        help: "Print each step of the link with its reason and its duration to stderr",
+        help: "Print each step of the link to stderr, with its reason and duration",
         ..FLAG
     },
     OptionSpec {
@@ -211,7 +211,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     },
     Variable {
         name: "UKL_SAVE_DIR",
-        help: "As --ukl-save-dir, for every link: each gets a new directory in this one",
+        help: "Like --ukl-save-dir, for every link: each is saved in a new subdirectory",
     },
     Variable {
         name: "UKL_LD",
@@ -227,27 +227,27 @@ pub const ENVIRONMENT: &[Variable] = &[
     },
     Variable {
         name: "XDG_CACHE_HOME",
-        help: "The directory whose ukl/ holds rewritten inputs, instead of ~/.cache",
+        help: "The directory in which ukl/ is the cache, instead of ~/.cache",
     },
 ];
 
-/// Finds an option by the name behind `--ukl-`.
+/// Finds an option by the name after `--ukl-`.
 pub fn find(name: &str) -> Option<&'static OptionSpec> {
     OPTIONS.iter().find(|option| option.name == name)
 }
 
 impl OptionSpec {
-    /// Whether the value may be the next word, as no option can do without.
+    /// Whether the option requires a value, which may be the next word.
     pub fn needs_value(&self) -> bool {
         matches!(self.value, Value::Required(_))
     }
 
-    /// Whether a value may stand behind `=`.
+    /// Whether the option accepts a value after `=`.
     pub fn allows_value(&self) -> bool {
         self.value != Value::None
     }
 
-    /// Finds the choice that a value names. None if the value is not one of the choices.
+    /// Finds the choice that a value names. `None` if the value is not one of the choices.
     pub fn choice(&self, value: &str) -> Option<&'static str> {
         let alias = self.aliases.iter().find(|(old, _)| *old == value);
         let name = alias.map_or(value, |(_, new)| new);

@@ -1,13 +1,13 @@
-//! Notices when a tool that stands in for another one starts itself over and over, as a wrapper
-//! script in PATH can make it do.
+//! Detects endless recursion: a wrapper script in PATH can make ukl-ld or ukl-cc start itself again
+//! and again.
 
 use std::env;
 
-/// So often may a tool start itself, by way of wrappers that do as they should.
+/// How often a tool may start itself through wrappers before this counts as endless recursion.
 const LIMIT: u32 = 4;
 
-/// The value for the environment variable `variable` of a command that is about to be started:
-/// one more than here. `None` if the limit is reached, and the command leads back here.
+/// The value of the environment variable `variable` for a command that is about to be started: the
+/// depth of this process plus one. `None` if that exceeds the limit.
 pub fn next_depth(variable: &str) -> Option<String> {
     let depth = env::var(variable).ok();
     let depth: u32 = depth.and_then(|depth| depth.parse().ok()).unwrap_or(0);

@@ -1,10 +1,10 @@
-//! Where images are, by the build IDs of their programs.
+//! The registry: finds images by the build IDs of their programs.
 //!
-//! Build systems copy, rename and install a program without its image. The build ID stays with the
-//! program, even after `strip`. So `~/.cache/ukl/images/<build ID>` is a link to the image.
+//! Build systems copy, rename and install a program without its image. The program keeps its build
+//! ID, even after `strip`. So `~/.cache/ukl/images/<build ID>` is a symbolic link to the image.
 //!
-//! Go builds a program in a temporary directory and takes only the program out of it. Such an image
-//! is kept in `~/.cache/ukl/kept`.
+//! Go builds a program in a temporary directory and moves only the program out of it. The image of
+//! such a program is stored in `~/.cache/ukl/kept`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,26 +14,27 @@ use std::path::PathBuf;
 use crate::build_id;
 use crate::cache;
 
-/// With this many links, those to images that no longer exist are removed.
+/// When there are this many links, those to images that no longer exist are removed.
 const MANY: usize = 1000;
 
-/// The least recently used images in `kept` are removed until the rest is within this size.
+/// The least recently used images in `kept` are removed until the rest has at most this size.
 const LIMIT: u64 = 1 << 30;
 
-/// Records where the image of a program is. If that fails, the image is not found later.
+/// Records the path of a program's image. Failure is not an error; the image is then not found
+/// later.
 pub fn remember(program: &Path, image: &Path) {
     let note = || link(&id(program)?, image.canonicalize().ok()?);
     let _ = note();
 }
 
-/// Keeps the image of a program whose directory will be removed, and records where.
+/// Stores the image of a program whose directory will be removed, and records its path.
 pub fn keep(program: &Path, image: &Path) {
     let write = || -> Option<()> {
         let id = id(program)?;
         let dir = cache::directory("kept")?;
         let kept = dir.join(format!("{id}.ukl"));
         let beside = dir.join(format!(".{}", std::process::id()));
-        // On another file system the directory can have only a copy.
+        // A hard link is not possible to another file system, so copy.
         fs::hard_link(image, &beside)
             .or_else(|_| fs::copy(image, &beside).map(|_| ()))
             .ok()?;
@@ -57,7 +58,8 @@ fn id(program: &Path) -> Option<String> {
 fn link(id: &str, image: PathBuf) -> Option<()> {
     let dir = cache::directory("images")?;
     let link = dir.join(id);
-    // Made beside and renamed, since another process may be reading it.
+    // The link is created under a temporary name and renamed, because another process may be
+    // reading it.
     let beside = dir.join(format!(".{}", std::process::id()));
     symlink(image, &beside).ok()?;
     fs::rename(&beside, &link).ok()?;

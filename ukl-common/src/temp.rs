@@ -1,10 +1,9 @@
-//! Temporary directories that a killed process does not leave behind for long.
+//! Temporary directories that are removed even if their process is killed.
 //!
-//! A directory is removed when its owner drops it. SIGKILL leaves it there, so the owner holds a
-//! lock (flock(2)) on it for as long as it lives, and every new directory is preceded by a sweep
-//! that removes those on which nobody holds a lock. The kernel releases a lock with its process.
-//! A process ID in the name would not serve: containers with PID namespaces of their own may
-//! share /tmp.
+//! A directory is removed when its owner drops it. SIGKILL prevents that. Therefore the owner holds
+//! a lock (flock(2)) on the directory as long as it runs, and before a new directory is made, those
+//! without a lock are removed. The kernel releases the locks of a process that ends. A process ID
+//! in the name would not work, because containers with different PID namespaces may share /tmp.
 
 use std::fs;
 use std::fs::File;
@@ -14,10 +13,10 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// What the names begin with that a sweep looks at.
+/// The prefix of the names of directories that a sweep may remove.
 const PREFIX: &str = "ukl-ld-temp.";
 
-/// The same for directories that are to be kept.
+/// The prefix of the names of directories that are kept.
 const KEPT: &str = "ukl-ld.";
 
 /// A temporary directory.
@@ -29,7 +28,7 @@ pub struct TempDir {
 }
 
 impl TempDir {
-    /// Makes a directory in the system's folder for temporary files.
+    /// Makes a directory in the system's temporary directory.
     pub fn new() -> io::Result<TempDir> {
         TempDir::new_in(&std::env::temp_dir())
     }
@@ -40,14 +39,14 @@ impl TempDir {
             let mut dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base)?;
             let lock = match File::open(dir.path()) {
                 Ok(file) => file,
-                // Another process's sweep came before the lock.
+                // Another process's sweep removed the directory before it was locked.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     dir.disable_cleanup(true);
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            // Where files cannot be locked, nobody sweeps either.
+            // If this file system does not support locks, no sweep removes the directory either.
             let _ = flock(&lock, libc::LOCK_EX);
             let ours = lock.metadata()?;
             match fs::symlink_metadata(dir.path()) {
@@ -62,7 +61,7 @@ impl TempDir {
         }
     }
 
-    /// Makes a directory that stays.
+    /// Makes a directory that is not removed.
     pub fn kept() -> io::Result<TempDir> {
         let mut dir = tempfile::Builder::new().prefix(KEPT).tempdir()?;
         dir.disable_cleanup(true);
@@ -75,8 +74,8 @@ impl TempDir {
     }
 }
 
-/// Removes the directories of this user on which nobody holds a lock. What cannot be removed is
-/// somebody else's, or the next sweep's.
+/// Removes the directories of this user that are not locked. Errors are ignored: the next sweep
+/// tries again.
 fn sweep(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else {
         return;
@@ -123,7 +122,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let owned = TempDir::new_in(base.path()).unwrap();
         fs::write(owned.path().join("file"), "").unwrap();
-        // As a process leaves it that was killed.
+        // A directory of a process that was killed.
         let stale = base.path().join(format!("{PREFIX}stale"));
         fs::create_dir_all(stale.join("deep")).unwrap();
         fs::write(stale.join("deep/file"), "").unwrap();

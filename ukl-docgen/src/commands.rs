@@ -1,4 +1,4 @@
-//! The tools, as clap describes commands.
+//! Describes the tools as clap commands.
 
 use clap::Arg;
 use clap::ArgAction;
@@ -13,15 +13,15 @@ use ukl_common::options::Value;
 /// A tool.
 #[derive(Debug, Clone)]
 pub struct Tool {
-    /// The name that it is called by.
+    /// The name of the command.
     pub name: &'static str,
     /// Its options.
     pub command: Command,
-    /// The environment variables that it reads, each with a paragraph on it.
+    /// The environment variables that it reads, each with a description.
     pub environment: Vec<(String, String)>,
-    /// Whether most of its command line is a compiler's.
+    /// Whether it passes most of its options to a compiler.
     pub is_compiler: bool,
-    /// Pages to see also.
+    /// The pages of the section SEE ALSO.
     pub see_also: &'static [&'static str],
 }
 
@@ -131,7 +131,7 @@ fn files(help: &'static str) -> Arg {
         .help(help)
 }
 
-/// Adds options of our own.
+/// Adds options `--ukl-*`.
 fn own<'o>(command: Command, options: impl IntoIterator<Item = &'o OptionSpec>) -> Command {
     let command = command.disable_help_flag(true).disable_version_flag(true);
     options.into_iter().fold(command, |command, spec| {
@@ -146,7 +146,7 @@ fn own<'o>(command: Command, options: impl IntoIterator<Item = &'o OptionSpec>) 
     })
 }
 
-/// clap takes only names that last as long as the program, which this one's few do.
+/// clap requires names with a static lifetime. Leaking them is acceptable, because there are few.
 fn lasting(name: String) -> &'static str {
     name.leak()
 }
@@ -164,7 +164,7 @@ fn valued(arg: Arg, spec: &OptionSpec, name: &'static str) -> Arg {
     }
 }
 
-/// The linker's variables, behind these.
+/// These variables, followed by the linker's.
 fn environment(first: &[(&str, &str)]) -> Vec<(String, String)> {
     let named = |name: &str| first.iter().any(|(names, _)| names.contains(name));
     let more = options::ENVIRONMENT
@@ -179,7 +179,8 @@ fn environment(first: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Reads a help text's list of variables: a line begins with a name, or goes on further right.
+/// Reads the list of variables in a help text. A line begins with a name, or continues the previous
+/// line with more indentation.
 fn listed(text: &str) -> Vec<(String, String)> {
     let mut list: Vec<(String, String)> = Vec::new();
     for line in text.lines().skip(1) {

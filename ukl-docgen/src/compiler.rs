@@ -1,14 +1,15 @@
-//! Completions for a compiler: our options, and for all else what the shell does on its own.
+//! Completions for a compiler: the options `--ukl-*`. For everything else the shell's default
+//! applies.
 //!
-//! The compiler has hundreds of options, and completions of its own where somebody wrote them.
-//! Ours come in two forms: `--ukl-OPTION`, and `-Wl,--ukl-OPTION` for those of the linker.
+//! The compiler has hundreds of options, and may have completions of its own. UKL's options have
+//! two forms: `--ukl-OPTION`, and `-Wl,--ukl-OPTION` for those of the linker.
 
 use clap::Arg;
 use clap_complete::Shell;
 
 use crate::commands::Tool;
 
-/// A form of an option, and what it does.
+/// A form of an option, and its description.
 struct Word {
     text: String,
     help: String,
@@ -23,7 +24,7 @@ pub fn completions(tool: &Tool, shell: Shell) -> String {
     }
 }
 
-/// Our options, each with its name and whether the compiler driver takes it itself.
+/// The options `--ukl-*`, each with its name and whether ukl-cc accepts it directly.
 fn options(tool: &Tool) -> impl Iterator<Item = (&Arg, &str, bool)> {
     tool.command.get_arguments().filter_map(|arg| {
         let long = arg.get_long()?;
@@ -57,7 +58,7 @@ fn words(tool: &Tool) -> Vec<Word> {
     words
 }
 
-/// What follows the name of an option.
+/// The possible values of an option.
 fn values(arg: &Arg) -> Vec<String> {
     let choices = arg.get_possible_values();
     match (arg.get_action().takes_values(), choices.is_empty()) {
@@ -72,7 +73,8 @@ fn values(arg: &Arg) -> Vec<String> {
 
 fn bash(words: &[Word]) -> String {
     let list: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
-    // bash splits words at `=`. What is already typed of a word must not be in the replies.
+    // bash splits words at `=`. The replies must not contain the part of a word that is already
+    // typed.
     format!(
         "_ukl_cc() {{
 	local word=${{COMP_LINE:0:COMP_POINT}} typed
@@ -144,12 +146,12 @@ fn fish(tool: &Tool) -> String {
     text
 }
 
-/// A word as bash and zsh read it.
+/// Quotes a word for bash and zsh.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// A word as fish reads it.
+/// Quotes a word for fish.
 fn fish_quoted(word: &str) -> String {
     format!("'{}'", word.replace('\\', "\\\\").replace('\'', "\\'"))
 }

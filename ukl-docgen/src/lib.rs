@@ -1,8 +1,8 @@
-//! The man pages and shell completions of the tools.
+//! Makes the man pages and shell completions of the tools.
 //!
-//! They are made from the tables that the tools themselves read their command lines by, so they
-//! name every option and no other. The `ukl-docgen` command writes them in the layout of
-//! `PREFIX/share`; `make install` copies that.
+//! They are made from the tables by which the tools parse their command lines, so they name exactly
+//! the options that exist. The `ukl-docgen` command writes them in the layout of `PREFIX/share`,
+//! and `make install` copies them.
 
 use std::ffi::OsString;
 use std::fs;
@@ -49,7 +49,7 @@ pub fn documents() -> io::Result<Vec<Document>> {
             });
         }
     }
-    // The C++ compiler is the same command by another name.
+    // ukl-c++ is the same command under another name.
     documents.push(Document {
         path: manual("ukl-c++"),
         text: b".so man1/ukl-cc.1\n".to_vec(),
@@ -78,7 +78,7 @@ fn completions(tool: &Tool, shell: Shell) -> Vec<u8> {
     text
 }
 
-/// Writes all documents below a directory, one argument.
+/// Writes all documents below the directory that the only argument names.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), String> {
     let mut args = args.into_iter().skip(1);
     let (Some(dir), None) = (args.next(), args.next()) else {

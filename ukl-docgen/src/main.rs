@@ -1,4 +1,4 @@
-//! The command `ukl-docgen`, which only the build runs.
+//! The command `ukl-docgen`, which is used only by the build.
 
 use std::process::ExitCode;
 

@@ -41,7 +41,7 @@ fn see(page: &str) -> String {
     }
 }
 
-/// Text in which nothing is a command of roff.
+/// Escapes text for roff.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     match text.starts_with(['.', '\'']) {

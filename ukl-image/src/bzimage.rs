@@ -1,8 +1,8 @@
-//! The bootable image: the compressed payload, linked into the kernel's own decompressor, with the
-//! kernel's real-mode part in front.
+//! Makes the bootable image: links the compressed payload into the kernel's own decompressor, and
+//! puts the kernel's real-mode code before it.
 //!
-//! This is what arch/x86/boot/compressed/Makefile, mkpiggy.c, header.S and tools/build.c do at the
-//! end of a kernel build; Documentation/arch/x86/boot.rst names the header's fields.
+//! At the end of a kernel build, arch/x86/boot/compressed/Makefile, mkpiggy.c, header.S and
+//! tools/build.c do the same. Documentation/arch/x86/boot.rst describes the header's fields.
 
 use std::collections::HashMap;
 use std::fs;
@@ -27,7 +27,7 @@ use crate::lz4::Compressed;
 use crate::memory;
 use crate::vmlinux::Payload;
 
-/// Room for the guest's files and the gap in front of them, in most images.
+/// Room for the guest's files and the gap before them, which suffices for most images.
 const ROOM: usize = 32 << 20;
 
 /// The section of the payload.
@@ -48,7 +48,7 @@ impl KernelArchive {
         let setup = read_piece(&path)?;
         let header = Header::of(&setup)
             .filter(|_| setup[field::BOOT_FLAG..].starts_with(&[0x55, 0xaa]))
-            .ok_or_else(|| ImageError::bad(&path, "not the real-mode part of a kernel"))?;
+            .ok_or_else(|| ImageError::bad(&path, "not the real-mode code of a kernel"))?;
         let version = u16::from_le_bytes([setup[field::VERSION], setup[field::VERSION + 1]]);
         if version < 0x20f {
             return Err(ImageError::bad(
@@ -56,14 +56,15 @@ impl KernelArchive {
                 "its boot protocol is older than 2.15",
             ));
         }
-        // A kernel that relocates itself needs its relocations behind the payload.
+        // A kernel that relocates itself needs its relocations after the payload, which this code
+        // does not write.
         let config = dir.join("config");
         if let Ok(text) = fs::read_to_string(&config)
             && text.lines().any(|line| line == "CONFIG_RANDOMIZE_BASE=y")
         {
             return Err(ImageError::bad(
                 &config,
-                "kernels with CONFIG_RANDOMIZE_BASE do not work",
+                "the kernel has CONFIG_RANDOMIZE_BASE, which UKL does not support",
             ));
         }
         Ok(KernelArchive {
@@ -91,7 +92,7 @@ impl KernelArchive {
         read().map_err(|error| piece_error(&path, error))
     }
 
-    /// Where the kernel is loaded, a physical address.
+    /// The physical address at which the kernel is loaded.
     pub fn load_address(&self) -> u64 {
         self.header.load_address()
     }
@@ -111,7 +112,7 @@ impl KernelArchive {
         image[field::SETUP_SECTS] = u8::try_from(setup / 512 - 1).map_err(|_| {
             ImageError::bad(
                 &self.dir.join("boot/setup.bin"),
-                "larger than boot loaders take",
+                "larger than the boot protocol allows",
             )
         })?;
         for (at, value) in [
@@ -124,14 +125,14 @@ impl KernelArchive {
             let value = u32::try_from(value).map_err(too_large)?;
             image[at..at + 4].copy_from_slice(&value.to_le_bytes());
         }
-        // The address of the guest's files is fixed.
+        // The kernel must not be relocated, because the address of the guest's files is fixed.
         image[field::RELOCATABLE_KERNEL] = 0;
 
         header::put_stamp(&mut image[..setup], stamp);
         decompressor
             .put(&mut image[setup..], &compressed)
             .map_err(|what| ImageError::bad(&self.dir.join("boot"), what))?;
-        // The last word is the checksum of all before it.
+        // The last word is the checksum of everything before it.
         let end = image.len() - 4;
         let mut crc = crc32fast::Hasher::new();
         crc.update(&image[..end]);
@@ -188,14 +189,15 @@ impl KernelArchive {
                 .arg(&output)
                 .output()
         };
-        // Under its full name, since `ld` may be another linker, or ukl-ld.
+        // `ld` may be another linker, or ukl-ld, so use GNU ld's full name.
         let result = run("ld.bfd")
             .or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => run("ld"),
                 _ => Err(error),
             })
             .map_err(|error| ImageError::Link(format!("{error}; install binutils")))?;
-        // The decompressor has a segment that is both writable and executable, of which ld warns.
+        // The decompressor has a segment that is both writable and executable, about which ld
+        // warns.
         if !result.status.success() {
             let text = String::from_utf8_lossy(&result.stderr);
             return Err(ImageError::Link(format!(
@@ -222,8 +224,8 @@ fn piece_error(path: &Path, error: io::Error) -> ImageError {
     }
 }
 
-/// The object for the payload, as mkpiggy.c makes it, but with room in place of the payload: the
-/// payload is put there after the link, which is faster so.
+/// Makes the object that mkpiggy.c makes, but with empty space instead of the payload. The payload
+/// is copied there after the link, which is faster.
 fn piggy(input_len: usize, output_len: usize) -> Result<Vec<u8>, ImageError> {
     let (input_len, output_len) = (input_len as u64, output_len as u64);
     let mut object = write::Object::new(
@@ -273,17 +275,17 @@ fn piggy(input_len: usize, output_len: usize) -> Result<Vec<u8>, ImageError> {
 /// The linked decompressor, with room for the payload.
 #[derive(Debug)]
 struct Decompressor<'e> {
-    /// The sections with content, from `startup_32` to `_edata`.
+    /// The sections with content between `startup_32` and `_edata`.
     sections: Vec<(usize, &'e [u8])>,
-    /// Their size together.
+    /// Their total size.
     size: usize,
     input_data: u64,
     kernel_info: u64,
-    /// The size of the code in front of the payload.
+    /// The size of the code before the payload.
     head: u64,
-    /// The start of the code behind the payload.
+    /// The start of the code after the payload.
     text: u64,
-    /// The end, with .bss and page tables.
+    /// The end, including .bss and page tables.
     end: u64,
 }
 
@@ -339,7 +341,7 @@ impl<'e> Decompressor<'e> {
                 .checked_add(data.len())
                 .and_then(|end| image.get_mut(*at..end));
             place
-                .ok_or("the decompressor has data behind `_edata`")?
+                .ok_or("the decompressor has data after `_edata`")?
                 .copy_from_slice(data);
         }
         let at = self.input_data as usize;
@@ -350,8 +352,8 @@ impl<'e> Decompressor<'e> {
         Ok(())
     }
 
-    /// How much memory the kernel needs behind its load address until it runs: INIT_SIZE of header.S,
-    /// with room for our segment.
+    /// How much memory the kernel needs after its load address before it runs: INIT_SIZE of
+    /// header.S, with room for the segment of the guest's files.
     fn init_size(&self, input_len: u64, payload: &Payload) -> u64 {
         // The kernel is decompressed in place: the compressed data is moved to the end of that
         // memory, and output must never reach input that has not been read.
@@ -359,8 +361,8 @@ impl<'e> Decompressor<'e> {
         let extra = (output_len >> 8) + 131_072;
         let extract = extra + output_len.saturating_sub(input_len);
         let in_place = self.end + extract.max(self.head).next_multiple_of(4096);
-        // The code that moves our segment into place is at the end of that memory too, and must not
-        // be overwritten. The kernel's own segments end long before.
+        // The code that moves the segment of the guest's files into place is at the end of that
+        // memory, too, and must not be overwritten. The kernel's own segments end far below.
         let moved = (payload.memory + self.end - self.text).next_multiple_of(4096);
         in_place.max(moved)
     }

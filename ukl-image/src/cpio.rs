@@ -1,7 +1,7 @@
-//! Archives in the newc format of cpio
+//! Reads and writes archives in cpio's newc format
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
-//! Times are zero, owners are root and entries are sorted by name, so that the same files give the
+//! Times are zero, owners are root and entries are sorted by name, so that the same files make the
 //! same archive.
 
 use std::borrow::Cow;
@@ -13,14 +13,14 @@ use std::path::Path;
 
 use crate::ImageError;
 
-/// What a header begins with.
+/// The magic number of a header.
 const MAGIC: &[u8] = b"070701";
 /// The magic and 13 numbers of 8 hexadecimal digits.
 const HEADER: usize = 110;
-/// The places of two of these numbers.
+/// The indices of two of these numbers.
 const FILE_SIZE: usize = 6;
 const NAME_SIZE: usize = 11;
-/// Names, with their header, and data are padded to this.
+/// The alignment of data, and of headers with their names.
 const ALIGN: usize = 4;
 /// The name of the last entry.
 const TRAILER: &[u8] = b"TRAILER!!!";
@@ -38,7 +38,7 @@ struct Entry<'a> {
     data: Cow<'a, [u8]>,
 }
 
-/// A tree of files, by their names without a leading slash.
+/// A tree of files. The names have no leading slash.
 ///
 /// A directory sorts before its entries, which is the order that the kernel needs.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// A tree with nothing in it.
+    /// An empty tree.
     pub fn new() -> Self {
         Tree::default()
     }
@@ -62,7 +62,7 @@ impl<'a> Tree<'a> {
         );
     }
 
-    /// Adds an ordinary file.
+    /// Adds a regular file.
     pub fn file(
         &mut self,
         path: impl AsRef<[u8]>,
@@ -102,7 +102,7 @@ impl<'a> Tree<'a> {
         {
             if part == ".." || part.contains('\0') {
                 return Err(ImageError::Spec(format!(
-                    "--ukl-add {}:{guest}: `..` cannot be in a guest's path",
+                    "--ukl-add {}:{guest}: a path in the guest cannot contain `..`",
                     host.display()
                 )));
             }
@@ -118,7 +118,7 @@ impl<'a> Tree<'a> {
                 host.display()
             )));
         }
-        // A link that the user names is followed; one inside of a tree is kept.
+        // A symbolic link that the user names is followed; one inside a tree is kept.
         let meta = fs::metadata(host).map_err(|error| ImageError::read(host, error))?;
         self.add_entry(host, path, &meta)
     }
@@ -157,14 +157,14 @@ impl<'a> Tree<'a> {
             let data = fs::read(host).map_err(failed)?;
             if u32::try_from(data.len()).is_err() {
                 return Err(ImageError::Spec(format!(
-                    "{}: too large for an image; give it to the guest with `ukl-run -v`",
+                    "{}: too large for an image; pass it to the guest with `ukl-run -v`",
                     host.display()
                 )));
             }
             self.file(&guest, permissions, data);
         } else {
             return Err(ImageError::Spec(format!(
-                "{}: neither a file, a directory nor a symbolic link, cannot go into an image",
+                "{}: only files, directories and symbolic links can be in an image",
                 host.display()
             )));
         }
@@ -183,7 +183,7 @@ impl<'a> Tree<'a> {
             .insert(path.to_vec(), Entry { mode, device, data });
     }
 
-    /// The archive.
+    /// Writes the archive.
     pub fn write(&self) -> Vec<u8> {
         let size: usize = self
             .entries
@@ -236,8 +236,8 @@ fn write_entry(out: &mut Vec<u8>, ino: u32, path: &[u8], entry: &Entry<'_>) {
     out.resize(out.len().next_multiple_of(ALIGN), 0);
 }
 
-/// Finds a file in an archive by its name there. `None` if the archive does not have it, or is
-/// malformed before it.
+/// Finds a file in an archive by its name. `None` if the archive does not contain it, or is
+/// malformed.
 pub fn find<'a>(mut archive: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     loop {
         let header = archive.get(..HEADER)?;

@@ -1,4 +1,4 @@
-//! The segments of a 64-bit ELF file (elf(5)), of a kernel or a program.
+//! Reads the segments of a 64-bit ELF file (elf(5)): a kernel or a program.
 
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// What the file has of it.
+    /// The segment's content in the file.
     pub fn data<'e>(&self, elf: &'e [u8]) -> Option<&'e [u8]> {
         let start = usize::try_from(self.offset).ok()?;
         let size = usize::try_from(self.filesz).ok()?;
@@ -52,7 +52,7 @@ pub fn segments(elf: &[u8]) -> object::read::Result<Vec<Segment>> {
     Ok(segments.collect())
 }
 
-/// The addresses of a file's code. None of a file that cannot be read.
+/// The addresses of a file's code. Empty if the file cannot be read.
 pub fn code(elf: &[u8]) -> Vec<Range<u64>> {
     let segments = segments(elf).unwrap_or_default().into_iter();
     segments

@@ -18,7 +18,7 @@ pub enum ImageError {
     /// The guest's init is missing.
     #[error("{path}: the guest's init is missing; `make init` builds it")]
     MissingInit {
-        /// Where it should be.
+        /// The path at which it should be.
         path: String,
     },
     /// A file could not be read or written.
@@ -39,11 +39,11 @@ pub enum ImageError {
         /// What is wrong with it.
         what: String,
     },
-    /// The user asked for something impossible.
+    /// The user requested something impossible.
     #[error("{0}")]
     Spec(String),
-    /// The linker that puts the decompressor together failed.
-    #[error("ld failed on the kernel's decompressor: {0}")]
+    /// The link of the decompressor failed.
+    #[error("cannot link the kernel's decompressor: {0}")]
     Link(String),
 }
 

@@ -1,4 +1,4 @@
-//! The root file system of the guest.
+//! Makes the root file system of the guest.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use ukl_proto::stamp::Stamp;
 use crate::ImageError;
 use crate::cpio;
 
-/// Everything that goes into one image, except the kernel.
+/// The contents of an image, except the kernel.
 #[derive(Debug, Clone)]
 pub struct ImageSpec {
     /// The guest's init, a static ELF.
@@ -29,11 +29,11 @@ pub struct ImageSpec {
     pub thunks: Vec<ThunkTable>,
     /// The module of the program's kernel code, and the calls that need addresses in it.
     pub code: Option<(Vec<u8>, Vec<Binding>)>,
-    /// Files and trees to add: the path on the host, the path in the guest.
+    /// Files and trees to add, each with its path on the host and in the guest.
     pub add: Vec<(PathBuf, String)>,
-    /// A kernel command line to build in.
+    /// The kernel's built-in command line.
     pub cmdline: Option<String>,
-    /// How the program enters the kernel.
+    /// The policy: how the program enters the kernel.
     pub policy: Policy,
     /// How much of each thread's stack is shared, in bytes.
     pub stack_size: Option<u32>,
@@ -47,7 +47,7 @@ impl ImageSpec {
         Stamp::new(&self.build_id)
     }
 
-    /// What the image tells its init.
+    /// The image's configuration, which init reads.
     fn conf(&self) -> ImageConf {
         ImageConf {
             program: format!("{}/{}", names::PROGRAM_DIR, self.name),
@@ -63,7 +63,7 @@ impl ImageSpec {
     }
 }
 
-/// A path in the archive: the kernel unpacks it in the root directory.
+/// A path's name in the archive, which the kernel unpacks in the root directory.
 fn relative(path: &str) -> &str {
     path.trim_start_matches('/')
 }
@@ -107,7 +107,7 @@ pub fn files(spec: &ImageSpec) -> Result<cpio::Tree<'_>, ImageError> {
     for (from, to) in &spec.add {
         tree.add_host(from, to)?;
     }
-    // Last, so that nothing that was added can take their places.
+    // These come last, so that no added file can replace them.
     tree.file("init", 0o755, init);
     tree.file(relative(&conf.program), 0o755, spec.program.as_slice());
     if let Some((module, _)) = &spec.code {

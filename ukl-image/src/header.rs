@@ -34,13 +34,13 @@ pub(crate) mod field {
 pub struct Header([u8; field::END]);
 
 impl Header {
-    /// Takes the header from the beginning of an image. `None` if it is no bzImage.
+    /// Reads the header at the beginning of an image. `None` if it is not a bzImage.
     pub fn of(image: &[u8]) -> Option<Header> {
         let header = Header(*image.first_chunk()?);
         (header.0[field::HEADER..].starts_with(b"HdrS")).then_some(header)
     }
 
-    /// Reads the header of a file. `None` if it is no bzImage.
+    /// Reads the header of a file. `None` if it is not a bzImage.
     pub fn read(path: &Path) -> io::Result<Option<Header>> {
         let mut start = Vec::new();
         let end = field::END as u64;
@@ -50,11 +50,11 @@ impl Header {
 
     fn number(&self, at: usize) -> u32 {
         let bytes = self.0[at..].first_chunk().copied();
-        // Every field is inside of the header.
+        // Every field is inside the header.
         bytes.map_or(0, u32::from_le_bytes)
     }
 
-    /// Where the kernel is loaded, a physical address.
+    /// The physical address at which the kernel is loaded.
     pub fn load_address(&self) -> u64 {
         let (low, high) = (
             self.number(field::PREF_ADDRESS),
@@ -63,25 +63,25 @@ impl Header {
         u64::from(high) << 32 | u64::from(low)
     }
 
-    /// How much memory the kernel needs behind the load address until it runs.
+    /// How much memory the kernel needs after the load address before it runs.
     pub fn init_size(&self) -> u64 {
         self.number(field::INIT_SIZE).into()
     }
 
-    /// Where the real-mode code ends in the file.
+    /// The offset of the end of the real-mode code in the file.
     pub(crate) fn setup_end(&self) -> usize {
         (usize::from(self.0[field::SETUP_SECTS]) + 1) * SECTOR
     }
 
-    /// Where the compressed kernel is in the file.
+    /// The range of the compressed kernel in the file.
     pub(crate) fn payload(&self) -> std::ops::Range<usize> {
         let start = self.setup_end() + self.number(field::PAYLOAD_OFFSET) as usize;
         start..start + self.number(field::PAYLOAD_LENGTH) as usize
     }
 }
 
-/// The length of real-mode code of this size with the stamp behind it: a multiple of 4096, since
-/// the decompressor is made for memory in pages.
+/// The length of real-mode code of this size, followed by the stamp. It is a multiple of 4096,
+/// because the decompressor must be page-aligned.
 pub(crate) fn setup_size(code: usize) -> usize {
     (code + stamp::SIZE).next_multiple_of(4096)
 }
@@ -93,8 +93,8 @@ pub(crate) fn put_stamp(setup: &mut [u8], stamp: &Stamp) {
     }
 }
 
-/// Reads the stamp of an image. `None` if the file is no image or has no stamp, as images of version
-/// 0 of the protocol.
+/// Reads the stamp of an image. `None` if the file is not an image, or has no stamp because its
+/// protocol version is 0.
 pub fn read_stamp(path: &Path) -> io::Result<Option<Stamp>> {
     let Some(header) = Header::read(path)? else {
         return Ok(None);

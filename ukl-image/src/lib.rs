@@ -1,19 +1,19 @@
-//! Reading and writing images.
+//! Reads and writes images.
 //!
-//! An image is a bzImage: the kernel's real-mode code, its decompressor, and the compressed kernel
-//! with the guest's files as one more loadable segment behind it. To make one:
+//! An image is a bzImage: the kernel's real-mode code, its decompressor, and the compressed kernel,
+//! to which the guest's files are added as one more loadable segment. To make one:
 //!
-//! 1. [`guest`] gathers the guest's files: init, the program, what `--ukl-add` asked for; [`cpio`]
-//!    makes an archive of them;
-//! 2. [`vmlinux`] lays the archive behind the kernel;
-//! 3. [`lz4`] compresses that, and [`bzimage`] links the kernel's own decompressor around it and puts
-//!    the real-mode code in front.
+//! 1. [`guest`] collects the guest's files: init, the program, and the files of `--ukl-add`;
+//!    [`cpio`] makes an archive of them;
+//! 2. [`vmlinux`] adds the archive to the kernel as a segment;
+//! 3. [`lz4`] compresses the result, and [`bzimage`] links it with the kernel's own decompressor
+//!    and puts the real-mode code before it.
 //!
-//! The kernel itself is not changed: its variables `phys_initrd_start` and `phys_initrd_size` are
-//! set to where the segment will be, as if a boot loader had set them.
+//! The kernel's code is not changed. Its variables `phys_initrd_start` and `phys_initrd_size` are
+//! set to the segment's address and size, as if a boot loader had passed an initrd.
 //!
-//! [`payload`] takes an image apart again. [`header`] reads what the beginning of an image says:
-//! whether it is one, how much memory it needs, and its stamp.
+//! [`payload`] extracts the kernel and the guest's files from an image. [`header`] reads the
+//! beginning of an image: whether it is one, how much memory it needs, and its stamp.
 
 pub mod bzimage;
 pub mod cpio;

@@ -1,12 +1,12 @@
-//! LZ4 as the kernel uses it: the legacy format of `lz4 -l`, then the length of the original
-//! (`scripts/Makefile.lib` appends it to the file).
+//! LZ4 in the form that the kernel uses: the legacy format of `lz4 -l`, followed by the length of
+//! the original (`scripts/Makefile.lib` appends it).
 
 use rayon::prelude::*;
 
-/// What the format begins with.
+/// The magic number of the format.
 const LEGACY_MAGIC: u32 = 0x184c_2102;
 
-/// How much a block holds before compression.
+/// The size of a block before compression.
 const BLOCK: usize = 8 << 20;
 
 /// A file in compressed form.
@@ -39,7 +39,7 @@ impl Compressed {
         self.blocks.is_empty()
     }
 
-    /// Writes it to a place of exactly its length.
+    /// Copies the compressed file to a buffer of exactly its length.
     pub fn put(&self, mut place: &mut [u8]) {
         let mut write = |bytes: &[u8]| {
             let (here, rest) = std::mem::take(&mut place).split_at_mut(bytes.len());
@@ -97,7 +97,7 @@ mod tests {
             assert_eq!(decompress(&bytes[..length], data.len()), None, "{length}");
         }
 
-        // And so it does by way of the lz4 command.
+        // The lz4 command reads the same data.
         let (frame, size) = bytes.split_at(bytes.len() - 4);
         assert_eq!(
             u32::from_le_bytes(size.try_into().unwrap()) as usize,

@@ -1,4 +1,5 @@
-//! Buffers of tens of megabytes. In small pages they would take longer to allocate than to fill.
+//! Buffers of tens of megabytes, in large pages. With small pages, allocating them would take
+//! longer than filling them.
 
 /// The size of the processor's large pages.
 const LARGE_PAGE: usize = 2 << 20;

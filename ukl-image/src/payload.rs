@@ -1,4 +1,4 @@
-//! An image taken apart again: the kernel in it, and the guest's files behind that.
+//! Extracts the kernel and the guest's files from an image.
 
 use object::elf;
 use ukl_proto::image_conf::ImageConf;
@@ -10,7 +10,7 @@ use crate::elf::segments;
 use crate::header::Header;
 use crate::lz4;
 
-/// A file that claims to be larger is malformed: the kernel maps 512 MiB of itself.
+/// A payload that claims to be larger is malformed: the kernel maps only 512 MiB of itself.
 const LARGEST: usize = 1 << 30;
 
 /// `n_type` of a build ID in a note (elf(5)).

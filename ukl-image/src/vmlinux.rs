@@ -1,5 +1,5 @@
-//! The kernel with the guest's files behind it: adds a loadable segment, and sets the kernel's
-//! variables that give its address.
+//! Adds the guest's files to the kernel: appends a loadable segment, and sets the kernel's
+//! variables with its address and size.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -13,9 +13,9 @@ use crate::ImageError;
 use crate::elf::Segment;
 use crate::elf::segments;
 
-/// The kernel maps itself with 2 MiB pages, and its decompressor insists on that alignment.
+/// The kernel maps itself with 2 MiB pages, and its decompressor requires that alignment.
 const SEGMENT_ALIGN: u64 = 2 << 20;
-/// The size of the kernel's own mapping; its decompressor refuses more.
+/// The size of the kernel's mapping of itself. The decompressor rejects a larger kernel.
 const KERNEL_IMAGE_SIZE: u64 = 512 << 20;
 const PHDR_SIZE: usize = 56;
 
@@ -24,7 +24,7 @@ const PHDR_SIZE: usize = 56;
 pub struct Payload {
     /// The ELF file.
     pub elf: Vec<u8>,
-    /// Bytes of memory from the kernel's load address to the end of its last segment.
+    /// The size in memory, from the kernel's load address to the end of its last segment.
     pub memory: u64,
 }
 
@@ -88,8 +88,8 @@ impl Vmlinux {
         })
     }
 
-    /// Puts `files`, a cpio archive, behind the kernel, which is loaded at `load_address`, and
-    /// builds `cmdline` in.
+    /// Adds `files`, a cpio archive, after the end of the kernel, which is loaded at
+    /// `load_address`, and sets the built-in command line to `cmdline`.
     pub fn with_initramfs(
         mut self,
         files: &[u8],
@@ -108,11 +108,11 @@ impl Vmlinux {
         let end = self
             .symbols
             .end
-            .ok_or_else(|| bad("has no symbol `_end`"))?;
+            .ok_or_else(|| bad("it has no symbol `_end`"))?;
         kernel_end = kernel_end.max(end.wrapping_sub(virtual_offset));
         let too_large = || {
             ImageError::Spec(format!(
-                "the program and its files ({} MiB) are too large for an image; give large files \
+                "the program and its files ({} MiB) are too large for an image; pass large files \
                  to the guest with `ukl-run -v`",
                 files.len() >> 20
             ))
@@ -123,14 +123,14 @@ impl Vmlinux {
             || self.loads.iter().any(|l| l.paddr < load_address)
         {
             return Err(bad(
-                "is not linked for the address its boot code loads it to",
+                "it is not linked for the address at which its boot code loads it",
             ));
         }
         let physical = kernel_end.next_multiple_of(SEGMENT_ALIGN);
 
-        // The decompressor moves the segments into place one after the other, within the buffer that
-        // the file was decompressed to. So no segment may be moved onto the source of a later one.
-        // Ours is the last.
+        // The decompressor moves the segments into place one after the other, within the buffer
+        // into which it decompressed the file. So no segment may be moved onto the source of a
+        // later one. The segment of the guest's files is the last.
         let file_end = self
             .loads
             .iter()
@@ -164,13 +164,13 @@ impl Vmlinux {
             self.build_in(cmdline)?;
         }
 
-        // Symbols, section headers and everything else that is not loaded stays out of the image.
+        // The image contains nothing that is not loaded: no symbols and no section headers.
         self.data.truncate(file_end as usize);
         self.data.resize(offset as usize, 0);
         self.data.extend_from_slice(files);
         self.add_program_header(Segment {
             kind: elf::PT_LOAD,
-            // Writable, since the kernel frees the memory later.
+            // It is writable because the kernel frees the memory later.
             flags: elf::PF_R | elf::PF_W,
             offset,
             vaddr: physical.wrapping_add(virtual_offset),
@@ -187,8 +187,9 @@ impl Vmlinux {
     /// Writes `bytes` over the kernel's variable at `address`.
     fn patch(&mut self, address: Option<u64>, name: &str, bytes: &[u8]) -> Result<(), ImageError> {
         let bad = |what: &str| ImageError::bad(&self.path, format!("the variable `{name}` {what}"));
-        let address = address
-            .ok_or_else(|| bad("is missing (is CONFIG_BLK_DEV_INITRD on, and .symtab there?)"))?;
+        let address = address.ok_or_else(|| {
+            bad("is missing (check CONFIG_BLK_DEV_INITRD, and that vmlinux has a symbol table)")
+        })?;
         let at = self
             .loads
             .iter()
@@ -205,7 +206,7 @@ impl Vmlinux {
     fn build_in(&mut self, cmdline: &str) -> Result<(), ImageError> {
         let Some((address, size)) = self.symbols.cmdline else {
             return Err(ImageError::Spec(
-                "this kernel takes no built-in command line (CONFIG_CMDLINE_BOOL is off); give it \
+                "this kernel has no built-in command line (CONFIG_CMDLINE_BOOL is off); pass it \
                  with `ukl-run --append`"
                     .into(),
             ));
@@ -214,7 +215,7 @@ impl Vmlinux {
         bytes.push(0);
         if bytes.len() as u64 > size || cmdline.contains('\0') {
             return Err(ImageError::Spec(format!(
-                "the built-in command line is too long: {} bytes, {} fit",
+                "the built-in command line is too long: it has {} bytes, the limit is {}",
                 cmdline.len(),
                 size.saturating_sub(1)
             )));
@@ -222,8 +223,8 @@ impl Vmlinux {
         self.patch(Some(address), "builtin_cmdline", &bytes)
     }
 
-    /// Adds the program header of `segment`, behind the others where there is room and else with
-    /// the whole table at the end of the file.
+    /// Adds the program header of `segment`. It follows the other headers if there is room;
+    /// otherwise the whole table moves to the end of the file.
     fn add_program_header(&mut self, segment: Segment) -> Result<(), ImageError> {
         let malformed = || ImageError::bad(&self.path, "its program headers are malformed");
         let table = u64_at(&self.data, 32).ok_or_else(malformed)? as usize;
@@ -303,8 +304,8 @@ mod tests {
         }
     }
 
-    /// A small kernel: one segment of text, one with the variables, a symbol table; `first` is
-    /// where the contents begin in the file.
+    /// A small kernel with a text segment, a segment with the variables, and a symbol table.
+    /// `first` is the file offset at which the contents begin.
     fn kernel(first: u64) -> Vec<u8> {
         let mut strings = b"\0.symtab\0.strtab\0".to_vec();
         let mut symbols = vec![0; 24];
@@ -388,7 +389,7 @@ mod tests {
 
     #[test]
     fn the_files_are_one_more_segment() {
-        // Once with room behind the program headers, once without.
+        // Once with room after the program headers, once without.
         for first in [0x1000, 64 + 2 * 56] {
             let payload = with_files(first, b"070701 files");
             let file = object::File::parse(payload.elf.as_slice()).unwrap();

@@ -1,4 +1,5 @@
-//! Where init's instructions come from: the image, and `ukl-run` or the kernel's command line.
+//! Reads init's configuration: that of the image, and the records of `ukl-run` or the kernel's
+//! command line.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,7 +17,7 @@ use crate::error::Result;
 use crate::failed;
 use crate::fw_cfg;
 
-/// Where the kernel's driver shows the files of the firmware configuration device.
+/// The directory in which the kernel's driver shows the files of the firmware configuration device.
 const BY_NAME: &str = "/sys/firmware/qemu_fw_cfg/by_name";
 
 /// The records of `ukl-run`, if it started this machine.
@@ -26,12 +27,13 @@ pub fn records() -> Result<Option<Vec<u8>>> {
         Ok(records) => Ok(Some(records)),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path.display())(error)),
         Err(_) if Path::new(BY_NAME).exists() => Ok(None),
-        // A kernel that refuses access to the device's ports is not one of ukl-run's.
+        // If the kernel refuses access to the device's ports, ukl-run did not start this machine.
         Err(_) => Ok(fw_cfg::read(RUN_FILE).unwrap_or(None)),
     }
 }
 
-/// What to run: by the records of `ukl-run`, or by the kernel's command line if there are none.
+/// What to run, according to the records of `ukl-run`, or to the kernel's command line if there are
+/// none.
 pub fn run(records: Option<&[u8]>) -> Result<Run> {
     match records {
         Some(records) => Run::decode(records).map_err(|error| Error(error.to_string())),
@@ -39,12 +41,12 @@ pub fn run(records: Option<&[u8]>) -> Result<Run> {
     }
 }
 
-/// A boot without `ukl-run`.
+/// What to run in a boot without `ukl-run`.
 fn plain_boot() -> Run {
     let cmdline = fs::read("/proc/cmdline").unwrap_or_default();
     Run {
         args: arguments(&cmdline),
-        // The kernel passes on `NAME=value` words that are no parameters of its own.
+        // The kernel puts unknown `NAME=value` parameters into init's environment.
         env: std::env::vars_os()
             .filter(|(name, _)| name != "HOME" && name != "TERM")
             .collect(),
@@ -58,7 +60,7 @@ pub fn image() -> Result<ImageConf> {
     ImageConf::decode(&text).map_err(|error| Error(error.to_string()))
 }
 
-/// The words behind `--` on a kernel command line, which knows only `"` as a quote.
+/// The words after `--` on a kernel command line, in which only `"` quotes.
 fn arguments(cmdline: &[u8]) -> Vec<OsString> {
     let mut words = Vec::new();
     let mut word = Vec::new();

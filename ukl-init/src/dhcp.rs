@@ -1,5 +1,5 @@
-//! A small DHCP client (RFC 2131) that gets one lease at boot and never renews it. It is for boots
-//! without ukl-run, which passes the address itself.
+//! A small DHCP client (RFC 2131) that gets one lease at boot and never renews it. It is needed
+//! only for boots without ukl-run, which passes the address to init.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -36,8 +36,8 @@ pub fn lease(name: &str, mac: [u8; 6]) -> io::Result<Address> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68))?;
     socket.set_broadcast(true)?;
     socket.set_read_timeout(Some(RETRY))?;
-    // There are no routes yet.
-    // SAFETY: a pointer and its length.
+    // There are no routes yet, so the socket is bound to the interface. SAFETY: a pointer and its
+    // length.
     sys::check(unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -62,7 +62,7 @@ pub fn lease(name: &str, mac: [u8; 6]) -> io::Result<Address> {
         match answer.kind {
             ACK if offer.is_some() => return Ok(answer.address()),
             OFFER => offer = Some(answer),
-            // Refused: start again.
+            // The server refused the request, so start again.
             _ => offer = None,
         }
     }
@@ -90,7 +90,7 @@ fn message(id: u32, mac: [u8; 6], offer: Option<&Answer>) -> Vec<u8> {
         }
     }
     out.extend_from_slice(&[PARAMETERS, 3, MASK, ROUTER, DNS, 255]);
-    // Old servers drop messages that are shorter than a BOOTP message.
+    // Old servers drop messages that are shorter than a BOOTP message, so pad it.
     out.resize(out.len().max(300), 0);
     out
 }
@@ -192,7 +192,7 @@ mod tests {
         assert!(Answer::parse(&message(7, [0; 6], None), 7).is_none());
         let good = answer(&[KIND, 1, ACK, MASK, 4, 255, 255, 255, 0]);
         for length in 0..good.len() {
-            // Cut anywhere: no panic.
+            // No truncation causes a panic.
             let _ = Answer::parse(&good[..length], 7);
         }
     }

@@ -1,4 +1,4 @@
-//! Errors as text, since init only reports them.
+//! Errors are text, because init only reports them.
 
 use std::fmt;
 

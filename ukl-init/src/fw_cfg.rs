@@ -1,7 +1,8 @@
-//! QEMU's firmware configuration device, read through its I/O ports (docs/specs/fw_cfg.rst of QEMU).
+//! Reads QEMU's firmware configuration device through its I/O ports (docs/specs/fw_cfg.rst in
+//! QEMU).
 //!
-//! The kernel's driver finds the device by ACPI only. This is for machines without ACPI, such as
-//! microvm.
+//! The kernel's driver finds the device only by ACPI. This module is for machines without ACPI
+//! (microvm).
 
 use std::arch::asm;
 use std::io;
@@ -12,11 +13,11 @@ const SELECTOR: u16 = 0x510;
 const DATA: u16 = 0x511;
 const SIGNATURE: u16 = 0x00;
 const DIRECTORY: u16 = 0x19;
-/// Limits for what the device says.
+/// Limits for the numbers that the device reports.
 const MAX_FILES: u32 = 4096;
 const MAX_SIZE: u32 = 16 << 20;
 
-/// The file called `name`, if the device exists and has it.
+/// Reads the file called `name`, if the device exists and has it.
 pub fn read(name: &str) -> io::Result<Option<Vec<u8>>> {
     // SAFETY: no memory is involved.
     sys::check(unsafe { libc::ioperm(SELECTOR.into(), 2, 1) })?;

@@ -1,5 +1,5 @@
-//! The program's kernel code: loads its module, and gives the program the addresses of its
-//! functions.
+//! Loads the module of the program's kernel code, and writes the addresses of its functions to the
+//! program.
 
 use std::fs;
 use std::fs::OpenOptions;
@@ -13,14 +13,15 @@ use crate::error::Result;
 use crate::failed;
 use crate::sys;
 
-/// Where the kernel shows the addresses of the module's sections. The kernel archive gives the
-/// module its name.
+/// The directory in which the kernel shows the addresses of the module's sections. The module's
+/// name is set in the kernel archive.
 const SECTIONS: &str = "/sys/module/ukl_code/sections";
 
 /// The parameter of the module that sets how much of each thread's stack is shared.
 const STACK_SIZE: &str = "/sys/module/ukl_code/parameters/stack_size";
 
-/// Loads the module and completes the program's calls. The program must not be sealed yet.
+/// Loads the module and writes the operands of the program's calls. The program must not be sealed
+/// yet.
 pub fn load(code: &KernelCode, program: &Path) -> Result<()> {
     let module = fs::read(&code.module).map_err(failed(&code.module))?;
     sys::init_module(&module).map_err(failed(format_args!(
@@ -38,7 +39,7 @@ pub fn load(code: &KernelCode, program: &Path) -> Result<()> {
         last = Some((&binding.section, base));
         let value = binding.value(base).ok_or_else(|| {
             Error(format!(
-                "{}: the kernel module is loaded at {base:#x}, too far away for a call",
+                "{}: the kernel module was loaded at {base:#x}, which is out of range for a call",
                 program.display()
             ))
         })?;

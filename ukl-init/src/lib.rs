@@ -1,19 +1,20 @@
 //! The guest's init.
 //!
-//! It runs at ring 3 beside the program, and does what a process needs to have done before it
-//! starts and after it ends. In order, one file each:
+//! It runs at ring 3 beside the program. It prepares the guest before the program starts, and
+//! cleans up after the program ends. The steps, in order, each in its own file:
 //!
-//! 1. [`mounts`]: the kernel's file systems, later the volumes of the host;
-//! 2. [`config`]: the image's configuration, and the records of `ukl-run`;
-//! 3. [`kernel_code`]: the program's kernel module, if it has one; [`seal`]: lets processes without
-//!    privileges start the image's programs, if the image asks for it;
-//! 4. [`ports`], [`status`] and [`streams`]: the channels to `ukl-run`, and the pumps between them
-//!    and the program's pipes;
-//! 5. [`net`]: loopback and the network card, with [`dhcp`] if nobody gave an address;
-//! 6. [`program`]: the ring-3 variant if asked for, fork and exec, reaping;
-//! 7. [`power`]: the end.
+//! 1. [`mounts`]: mounts the kernel's file systems, and later the volumes of the host;
+//! 2. [`config`]: reads the image's configuration and the records of `ukl-run`;
+//! 3. [`kernel_code`]: loads the program's kernel module, if it has one; [`seal`]: lets processes
+//!    without privileges start the image's programs, if the image requests it;
+//! 4. [`ports`], [`status`] and [`streams`]: open the channels to `ukl-run`, and copy data between
+//!    them and the program's pipes;
+//! 5. [`net`]: configures loopback and the network card, with [`dhcp`] if `ukl-run` passed no
+//!    address;
+//! 6. [`program`]: makes the ring-3 variant if requested, starts the program, and reaps processes;
+//! 7. [`power`]: stops the machine.
 //!
-//! The formats of all that init reads from outside are in [`ukl_proto`].
+//! [`ukl_proto`] defines the formats of everything that init reads from outside.
 
 pub mod config;
 pub mod dhcp;
@@ -49,16 +50,16 @@ use status::Status;
 use streams::Controls;
 use streams::Streams;
 
-/// Prints a line to the console, which is where the kernel's log goes.
+/// Prints a line to the console, to which the kernel's log also goes.
 pub fn say(text: impl std::fmt::Display) {
     use std::io::Write as _;
-    // If the console does not work, there is no other place.
+    // If the console does not work, there is nowhere else to print.
     let _ = writeln!(std::io::stderr(), "ukl-init: {text}");
 }
 
 /// Runs the guest from the first mount to power-off.
 pub fn run() -> ! {
-    // The end of init is a kernel panic, which ends the machine and which ukl-run reports.
+    // If init exits, the kernel panics. This stops the machine, and ukl-run reports it.
     std::panic::set_hook(Box::new(|info| {
         say(format_args!("bug: {info}"));
         std::process::abort();
@@ -85,18 +86,20 @@ pub fn run() -> ! {
     power::off()
 }
 
-/// Everything up to the end of the program and of its output.
+/// All steps up to the end of the program and of its output.
 fn guest(status: &mut Option<Arc<Status>>) -> Result<Ended> {
     mounts::kernel_file_systems();
     let image = config::image();
     let loaded = image.as_ref().ok().map(load_kernel_code);
-    // Loading writes addresses to the program, which would remove its file capability.
+    // Loading the module writes to the program's file, which would remove its file capability, so
+    // sealing comes afterwards.
     let sealed = match &image {
         Ok(image) if image.anyone_starts => seal::programs(),
         _ => Ok(()),
     };
     let records = config::records()?;
-    // The status port comes first: it carries errors, that of records of another version too.
+    // The status port is opened first, because it carries errors, including that the records have
+    // another version.
     if records.as_deref().is_some_and(run::has_status_port) {
         *status = Some(Arc::new(Status::open()?));
     }
@@ -133,7 +136,7 @@ fn guest(status: &mut Option<Arc<Status>>) -> Result<Ended> {
         status.listen(move |request| obey(request, &program, &controls));
     }
     let ended = program.wait();
-    // Processes that it has left behind may still have its pipes open.
+    // Other processes may still have the program's pipes open.
     program::kill_everything();
     let sent = streams.drain();
     if let Some(status) = status {
@@ -152,19 +155,19 @@ fn load_kernel_code(image: &ImageConf) -> Result<()> {
     }
 }
 
-/// Does what `ukl-run` asks for while the program runs.
+/// Handles a request of `ukl-run` while the program runs.
 fn obey(request: Request, program: &Program, controls: &Controls) {
     match request {
         Request::Signal(number) => program.signal(number),
         Request::Closed(Output::Stdout) => controls.close_stdout(),
         Request::Closed(Output::Stderr) => controls.close_stderr(),
         Request::Window { rows, columns } => controls.resize(rows, columns),
-        // Only the status port itself has to know.
+        // The status port handles this itself.
         Request::Goodbye => {}
     }
 }
 
-/// Puts what was being done in front of an error.
+/// Makes a function that prefixes an error with what failed.
 pub(crate) fn failed(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Error {
     move |error| Error(format!("{what}: {error}"))
 }

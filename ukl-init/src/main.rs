@@ -2,7 +2,9 @@
 
 fn main() {
     if std::process::id() != 1 {
-        eprintln!("ukl-init: error: this is the init of an image's guest, not a command to run");
+        eprintln!(
+            "ukl-init: error: this program is the init of a guest; it cannot be run as a command"
+        );
         std::process::exit(125);
     }
     ukl_init::run()

@@ -19,7 +19,7 @@ use crate::sys;
 const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 const SHARED: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV;
 
-/// A file system of the kernel: its type, where it is mounted, mount flags, options.
+/// A file system of the kernel: type, mount point, mount flags, options.
 type KernelFs = (&'static str, &'static str, libc::c_ulong, &'static str);
 
 /// File systems that every process expects.
@@ -46,13 +46,14 @@ const OPTIONAL: &[KernelFs] = &[
     ("securityfs", "/sys/kernel/security", QUIET, ""),
 ];
 
-/// Mounts the kernel's file systems. A failure is only a warning, since the program may not need the
-/// file system.
+/// Mounts the kernel's file systems. A failure is only a warning, because the program may not need
+/// the file system.
 pub fn kernel_file_systems() {
     for (kind, dir, flags, options) in NEEDED {
         let dir = Path::new(dir);
         make_dir(dir);
-        // What the image has there would be hidden by the mount.
+        // The mount would hide the image's files in this directory, so they are moved onto the new
+        // file system.
         let below = File::open(dir);
         if let Err(error) = sys::mount(kind, dir, kind, *flags, options) {
             let dir = dir.display();
@@ -79,7 +80,8 @@ pub fn kernel_file_systems() {
     let _ = fs::create_dir_all("/run/ukl");
 }
 
-/// Makes a directory if it is missing. If that fails, so does the mount, which is reported.
+/// Makes a directory if it is missing. An error is not reported here, because the mount then fails,
+/// too.
 fn make_dir(dir: &Path) {
     let _ = fs::DirBuilder::new()
         .recursive(true)
@@ -87,15 +89,16 @@ fn make_dir(dir: &Path) {
         .create(dir);
 }
 
-/// Moves the contents of a directory, which need not have a path any more, to another one.
+/// Moves the contents of a directory, which may be hidden by a mount, to another one.
 fn move_contents(from: &File, to: &Path) -> io::Result<()> {
-    // Such a link leads to the directory itself, not to what is mounted on it (proc_pid_fd(5)).
+    // This link leads to the directory itself, not to the file system that is mounted on it
+    // (proc_pid_fd(5)).
     let from = format!("/proc/self/fd/{}", from.as_raw_fd());
     move_entries(Path::new(&from), to)
 }
 
-/// Moves files, directories and symbolic links to a directory on another file system. What is there
-/// already stays, and devices are left alone: devtmpfs has the kernel's.
+/// Moves files, directories and symbolic links to a directory on another file system. It does not
+/// replace existing files, and does not move devices, because devtmpfs contains the kernel's.
 fn move_entries(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -112,7 +115,7 @@ fn move_entries(from: &Path, to: &Path) -> io::Result<()> {
             symlink(fs::read_link(&source)?, &target)?;
         } else if is_new && meta.is_file() {
             fs::copy(&source, &target)?;
-            // Its memory is free for others then.
+            // This frees its memory.
             fs::remove_file(&source)?;
         }
     }
@@ -124,7 +127,7 @@ pub fn volumes(run: &Run) -> Result<()> {
     for mount in &run.mounts {
         let dir = &mount.dir;
         fs::create_dir_all(dir).map_err(failed(dir.display()))?;
-        // The guest's own names and addresses are in /etc, even if the rest of /etc is the host's.
+        // If /etc is a volume, the files with the guest's names and addresses are put on top of it.
         let etc = dir == Path::new("/etc");
         let saved = if etc { save_own_files() } else { Vec::new() };
         mount_9p(mount).map_err(failed(format_args!("cannot mount {}", dir.display())))?;
@@ -138,7 +141,7 @@ pub fn volumes(run: &Run) -> Result<()> {
     }
     for link in &run.links {
         let path = &link.path;
-        // An empty directory of the image may be in the way.
+        // The image may have an empty directory at the link's path.
         let _ = fs::remove_dir(path);
         if fs::symlink_metadata(path).is_err() {
             symlink(&link.target, path).map_err(failed(path.display()))?;
@@ -149,14 +152,14 @@ pub fn volumes(run: &Run) -> Result<()> {
 
 fn mount_9p(mount: &Mount) -> io::Result<()> {
     // Without a cache, a write has reached the host when it returns, and fsync is the host's fsync,
-    // as databases need it. A directory that the host leaves unchanged can be cached.
+    // which databases require. A directory that the host does not change can be cached.
     let cache = if mount.cached { "loose" } else { "none" };
     let options = format!("trans=virtio,version=9p2000.L,msize=512000,access=client,cache={cache}");
     let flags = if mount.writable { 0 } else { libc::MS_RDONLY };
     sys::mount(&mount.tag, &mount.dir, "9p", flags, &options)
 }
 
-/// Copies the files that name this machine's network; the copies, and where they belong.
+/// Copies the files with this machine's names and addresses. Returns the copies and their paths.
 fn save_own_files() -> Vec<(String, &'static str)> {
     let mut saved = Vec::new();
     for path in ["/etc/resolv.conf", "/etc/hosts"] {
@@ -178,7 +181,7 @@ pub fn flush() {
             continue;
         };
         if kind == "9p" || source.is_some_and(|source| source.starts_with("/dev/")) {
-            // A file system that is busy has been synced.
+            // A busy file system cannot be unmounted, but it has been synced.
             let _ = sys::unmount(Path::new(dir));
         }
     }

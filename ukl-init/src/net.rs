@@ -1,4 +1,4 @@
-//! Loopback and the network card.
+//! Configures loopback and the network card.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use crate::sys;
 /// The names and addresses of hosts (hosts(5)).
 const HOSTS: &str = "/etc/hosts";
 
-/// Adds the machine's own name to /etc/hosts, as programs look it up.
+/// Adds the machine's own name to /etc/hosts, because programs look it up.
 pub fn add_host(name: &str) {
     let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
     if has_host(&hosts, name) {
@@ -41,7 +41,7 @@ fn has_host(hosts: &str, name: &str) -> bool {
     hosts.lines().any(names)
 }
 
-/// Brings the network up. A failure is only a warning, since not every program needs a network.
+/// Brings the network up. A failure is only a warning, because not every program needs a network.
 pub fn bring_up(network: &Network) {
     if let Err(error) = try_bring_up(network) {
         say(format_args!("warning: the network is not up: {error}"));
@@ -72,7 +72,7 @@ fn try_bring_up(network: &Network) -> io::Result<()> {
     Ok(())
 }
 
-/// The first interface that belongs to a device, unlike loopback and tunnels.
+/// The first interface of a device. Loopback and tunnels have no device.
 fn card() -> Option<String> {
     let mut names: Vec<String> = fs::read_dir("/sys/class/net")
         .ok()?

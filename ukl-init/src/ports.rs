@@ -14,7 +14,7 @@ use ukl_proto::ports::Port;
 use crate::error::Error;
 use crate::error::Result;
 
-/// How long to wait for a port to appear. The host announces them one after the other.
+/// How long to wait for a port to appear. The host announces the ports one after the other.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Opens a port.
@@ -53,8 +53,8 @@ fn find(port: Port) -> Option<PathBuf> {
     None
 }
 
-/// Reads from a port as from a connection: waits until the host has opened its side, and returns 0
-/// only when the host has closed it. The kernel returns 0 in both cases.
+/// Reads from a port as from a connection: waits until the host opens its side, and returns 0 only
+/// when the host has closed it. The kernel returns 0 in both cases.
 #[derive(Debug)]
 pub struct Reader {
     port: File,

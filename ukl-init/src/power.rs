@@ -9,8 +9,8 @@ use crate::sys;
 pub fn off() -> ! {
     // The kernel does not wait until the serial line has sent everything.
     sys::drain_console();
-    // Without ACPI the machine cannot be switched off, and the kernel would halt for ever. A reset
-    // ends the virtual machine just as well, since ukl-run starts QEMU with -no-reboot.
+    // Without ACPI the machine cannot be powered off, and the kernel would halt forever. A reset
+    // also ends the virtual machine, because ukl-run starts QEMU with -no-reboot.
     if Path::new("/sys/firmware/acpi").exists() {
         sys::reboot(libc::RB_POWER_OFF);
     }

@@ -1,4 +1,4 @@
-//! The program: its ring, its start and its end, and the processes beside it.
+//! Starts the program and waits for its end, and starts processes beside it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -47,7 +47,7 @@ impl Ended {
         }
     }
 
-    /// What `ukl-run` is told of it.
+    /// The report for `ukl-run`.
     pub fn report(self) -> Report {
         // An exit status has 8 bits, and there are 64 signals.
         let number = |number| u8::try_from(number).unwrap_or(u8::MAX);
@@ -57,7 +57,7 @@ impl Ended {
         }
     }
 
-    /// Prints an end that is not a success on the console.
+    /// Prints an unsuccessful end on the console.
     pub fn tell(self) {
         if self != Ended::Exited(0) {
             say(format_args!("the program ended: {}", self.report()));
@@ -67,15 +67,15 @@ impl Ended {
 
 /// Prepares the program for a ring and returns its path.
 ///
-/// At ring 3, a changed copy is mounted over the program. So it has the same name, and whatever
-/// starts it again starts the same copy.
+/// For ring 3, a changed copy is mounted over the program. So the copy has the same path, and a
+/// process that executes the program again gets the same copy.
 pub fn for_ring(image: &ImageConf, ring: Ring) -> Result<PathBuf> {
     let path = PathBuf::from(&image.program);
     if ring == Ring::Three {
         let mut data = fs::read(&path).map_err(failed(path.display()))?;
         ring3::make_ordinary(&mut data, &image.thunks).map_err(|_| {
             Error(format!(
-                "{}: image.conf places its thunks outside of the file",
+                "{}: image.conf places its thunks outside the file",
                 path.display()
             ))
         })?;
@@ -115,7 +115,7 @@ impl Program {
             .stdout(stdout)
             .stderr(stderr)
             .current_dir(&run.cwd);
-        // SAFETY: it only makes system calls.
+        // SAFETY: the closure only makes system calls.
         unsafe {
             command.pre_exec(move || {
                 // Not every console can be a controlling terminal.
@@ -137,15 +137,16 @@ impl Program {
         }
     }
 
-    /// Waits until the program has ended. Init is the parent of all orphans, and reaps those that
-    /// end meanwhile.
+    /// Waits until the program has ended. Init is the parent of all orphans, and also reaps those
+    /// that end in the meantime.
     pub fn wait(&self) -> Ended {
         loop {
             let Some(dead) = sys::next_dead() else {
                 // The program is a child that has not been reaped, so this does not happen.
                 return Ended::Exited(125);
             };
-            // While the lock is held, nobody sends a signal to a process ID that is free again.
+            // While the lock is held, no other thread sends a signal to the process ID, which is
+            // free for reuse after reaping.
             let mut pid = self.pid.lock().unwrap_or_else(PoisonError::into_inner);
             if let Ok((_, status)) = sys::reap(dead, 0)
                 && *pid == Some(dead)
@@ -172,7 +173,7 @@ pub fn start_beside(words: &[OsString], run: &Run, program: &Path) -> Result<()>
         .stdout(console()?)
         .stderr(console()?)
         .current_dir(&run.cwd);
-    // SAFETY: it only makes system calls.
+    // SAFETY: the closure only makes system calls.
     unsafe { command.pre_exec(|| sys::new_session(false)) };
     spawn(command, &words[0], &run.cwd).map(drop)
 }
@@ -192,7 +193,7 @@ fn command(words: &[OsString], run: &Run) -> Command {
 fn spawn(mut command: Command, name: &OsString, cwd: &Path) -> Result<libc::pid_t> {
     if !cwd.is_dir() {
         return Err(Error(format!(
-            "{}: no such directory for the program to start in",
+            "the working directory {} does not exist",
             cwd.display()
         )));
     }
@@ -203,10 +204,10 @@ fn spawn(mut command: Command, name: &OsString, cwd: &Path) -> Result<libc::pid_
     Ok(child.id() as libc::pid_t)
 }
 
-/// Kills all processes but init, and reaps them.
+/// Kills all processes except init, and reaps them.
 pub fn kill_everything() {
     let start = Instant::now();
-    // A process that is stuck in the kernel must not keep the machine from ending.
+    // A process that hangs in the kernel must not prevent the machine from stopping.
     while start.elapsed() < Duration::from_secs(5) {
         sys::kill(-1, libc::SIGKILL);
         match sys::reap(-1, libc::WNOHANG) {

@@ -1,10 +1,10 @@
 //! Lets processes without CAP_SYS_MODULE start the image's programs, for `--ukl-start=anyone`.
 //!
 //! The kernel starts a file that is marked for ring 0 if the process has CAP_SYS_MODULE once exec
-//! has computed its credentials (`arch_check_exec()`). A file capability (capabilities(7)) gives it
-//! that. exec ignores file capabilities of a process that has set no_new_privs, that is traced or
-//! that shares its working directory, and they hold in the caller's user namespace only. This runs
-//! before anything else of the image does, so all marked files are those that came with the image.
+//! has computed its credentials (`arch_check_exec()`). A file capability (capabilities(7)) provides
+//! it. exec ignores file capabilities if the process has set no_new_privs, is traced, or shares its
+//! working directory, and they apply only in the caller's user namespace. This code runs before any
+//! other program of the image, so all marked files are those that came with the image.
 
 use crate::error::{Error, Result};
 use crate::{failed, sys};
@@ -43,8 +43,8 @@ fn seal_below(dir: &Path, device: u64) -> Result<()> {
     Ok(())
 }
 
-/// An immutable file keeps its content: a write through a shared mapping would not remove the
-/// capability.
+/// Makes the file immutable and gives it the capability. A write through a shared mapping would not
+/// remove the capability, but an immutable file cannot be mapped that way.
 fn seal(path: &Path) -> io::Result<()> {
     let value: Vec<u8> = CAPABILITY
         .iter()

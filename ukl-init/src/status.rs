@@ -1,4 +1,4 @@
-//! The status port, on which init and `ukl-run` exchange the lines of [`ukl_proto::status`].
+//! The status port, through which init and `ukl-run` exchange the lines of [`ukl_proto::status`].
 
 use std::fs::File;
 use std::io::Read as _;
@@ -44,7 +44,7 @@ impl Status {
     /// Sends a report.
     pub fn send(&self, report: &Report) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        // If the host has gone, nobody is there to be told.
+        // If the host has closed the port, there is nobody to report to.
         let _ = writer.write_all(format!("{report}\n").as_bytes());
     }
 
@@ -58,7 +58,7 @@ impl Status {
         thread::spawn(move || status.hear(obey));
     }
 
-    /// Reads requests until `ukl-run` says goodbye or has gone.
+    /// Reads requests until `ukl-run` says goodbye or closes the port.
     fn hear(&self, mut obey: impl FnMut(Request)) {
         if let Ok(port) = self.port.try_clone() {
             let mut reader = ports::Reader::new(port);
@@ -71,7 +71,7 @@ impl Status {
                 lines.add(&buffer[..count], |line| match Request::parse(line) {
                     Some(Request::Goodbye) => state = ControlFlow::Break(()),
                     Some(request) => obey(request),
-                    // Another version's, and not vital.
+                    // Another version's request, which may be ignored.
                     None => {}
                 });
             }
@@ -84,7 +84,7 @@ impl Status {
         self.goodbye.1.notify_all();
     }
 
-    /// Waits until `ukl-run` has received everything, or has gone.
+    /// Waits until `ukl-run` has received everything, or has closed the port.
     pub fn wait_for_goodbye(&self) {
         if !*self
             .listening

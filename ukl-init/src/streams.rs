@@ -1,8 +1,8 @@
-//! The program's standard streams: pipes with a thread that copies each to or from ukl-run, or a
-//! terminal, or the console.
+//! The program's standard streams. They are pipes, each with a thread that copies data to or from
+//! ukl-run, or a terminal, or the console.
 //!
-//! The program gets pipes and not the ports themselves, since everything works with a pipe that works
-//! on any Linux: poll, splice, passing it on, end of file.
+//! The program gets pipes instead of the ports, because pipes behave as on any Linux: poll, splice,
+//! inheritance, end of file.
 
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -33,9 +33,9 @@ use crate::sys;
 /// How many bytes have been sent to `ukl-run`.
 #[derive(Debug, Default)]
 pub struct Sent {
-    /// Of standard output.
+    /// The bytes of standard output.
     pub stdout: AtomicU64,
-    /// Of standard error.
+    /// The bytes of standard error.
     pub stderr: AtomicU64,
 }
 
@@ -57,11 +57,12 @@ pub struct Controls {
     terminal: Option<Arc<OwnedFd>>,
 }
 
-/// Where output is read from.
+/// The source from which output is read.
 #[derive(Debug)]
 enum Source {
     Pipe(File),
-    /// A terminal has no end of file: after everybody has closed it, anybody can open it again.
+    /// A terminal has no end of file: after all processes have closed it, another process can open
+    /// it again.
     Terminal(File),
 }
 
@@ -100,7 +101,7 @@ impl Streams {
         Ok([stdin.into(), stdout.into(), stderr.into()])
     }
 
-    /// A terminal. All that it shows goes to the port of the standard output.
+    /// Makes a terminal. Everything that it shows goes to the port of standard output.
     fn terminal(&mut self, window: Option<(u16, u16)>) -> Result<[Handle; 3]> {
         let (ours, theirs) = sys::terminal().map_err(failed("a terminal"))?;
         if let Some((rows, columns)) = window {
@@ -115,8 +116,8 @@ impl Streams {
         Ok([copy(&theirs)?.into(), copy(&theirs)?.into(), theirs.into()])
     }
 
-    /// A pipe that is pumped to a port: its end for the program, and a pipe that stops the pump when
-    /// written to.
+    /// Makes a pipe that is copied to a port. Returns the program's end, and a pipe that stops the
+    /// pump when it is written to.
     fn pipe_out(
         &mut self,
         port: Port,
@@ -154,8 +155,8 @@ impl Streams {
         self.controls.clone()
     }
 
-    /// Waits until all of the program's output has been handed to the host. No process may have the
-    /// pipes open any more.
+    /// Waits until all of the program's output has been passed to the host. No process may still
+    /// have the pipes open.
     pub fn drain(self) -> Arc<Sent> {
         drop(self.handles);
         if self.controls.terminal.is_some() {
@@ -190,7 +191,7 @@ impl Controls {
 
 fn stop(control: Option<&OwnedFd>) {
     if let Some(control) = control.and_then(|control| control.try_clone().ok()) {
-        // A pump that has ended need not be stopped.
+        // Failure means that the pump has ended already.
         let _ = File::from(control).write_all(b".");
     }
 }
@@ -207,14 +208,14 @@ fn device(path: &str) -> Result<[Handle; 3]> {
     Ok([handle()?, handle()?, handle()?])
 }
 
-/// Starts the pump of the input. It is never joined, since it may wait for ever.
+/// Starts the pump of the input. It is never joined, because it may wait forever.
 fn start_pump_in(to: File) -> Result<()> {
     let port = open(Port::Stdin)?;
     thread::spawn(move || pump_in(port, to));
     Ok(())
 }
 
-/// Copies the input from `ukl-run`, which comes in frames, to the program.
+/// Copies the input from `ukl-run` to the program. It comes in frames.
 fn pump_in(port: File, mut pipe: File) {
     let mut reader = io::BufReader::with_capacity(64 << 10, Reader::new(port));
     let mut header = [0; ports::FRAME_HEADER];
@@ -240,7 +241,7 @@ fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
     let mut buffer = vec![0; 64 << 10];
     let mut works = true;
     loop {
-        // What a terminal still holds is sent before the pump stops.
+        // Output that the terminal still buffers is sent before the pump stops.
         let stopped = match sys::poll([from.as_fd(), stop.as_fd()], -1) {
             Ok([_, stopped]) => stopped != 0,
             Err(_) => return,
@@ -251,7 +252,7 @@ fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
         match from.read(&mut buffer) {
             Ok(0) => return,
             Ok(count) if works => {
-                // Without the port, the output is lost, but the program goes on.
+                // If the port fails, the output is lost, but the program continues.
                 works = port.write_all(&buffer[..count]).is_ok();
                 if works {
                     sent.fetch_add(count as u64, Ordering::AcqRel);
@@ -259,7 +260,7 @@ fn pump_out(source: Source, mut port: File, stop: &OwnedFd, sent: &AtomicU64) {
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Nobody has the terminal open at the moment.
+            // No process has the terminal open at the moment.
             Err(_) if terminal && !stopped => {
                 let _ = sys::poll([stop.as_fd()], 50);
             }

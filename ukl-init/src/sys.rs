@@ -1,4 +1,4 @@
-//! System calls that the standard library has no function for.
+//! System calls for which the standard library has no function.
 
 use std::ffi::CString;
 use std::io;
@@ -35,7 +35,7 @@ pub fn mount(
     let target = c_string(target.as_os_str().as_bytes())?;
     let kind = c_string(kind.as_bytes())?;
     let options = c_string(options.as_bytes())?;
-    // SAFETY: four strings that live until the call is over.
+    // SAFETY: the strings live until the call returns.
     check(unsafe {
         libc::mount(
             source.as_ptr(),
@@ -51,14 +51,14 @@ pub fn mount(
 /// umount(2).
 pub fn unmount(target: &Path) -> io::Result<()> {
     let target = c_string(target.as_os_str().as_bytes())?;
-    // SAFETY: a string that lives until the call is over.
+    // SAFETY: the string lives until the call returns.
     check(unsafe { libc::umount2(target.as_ptr(), 0) }).map(drop)
 }
 
 /// A pipe whose ends are closed on exec.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
-    // SAFETY: room for two descriptors, which are new and ours.
+    // SAFETY: the array has room for two descriptors, and nothing else owns the new descriptors.
     unsafe {
         check(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC))?;
         Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
@@ -73,7 +73,7 @@ pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: i32) -> io::Resul
         events: libc::POLLIN,
         revents: 0,
     });
-    // SAFETY: the array and its true length.
+    // SAFETY: the length is the array's.
     let result = unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, timeout) };
     match check(result) {
         Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
@@ -83,12 +83,13 @@ pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: i32) -> io::Resul
 
 /// Sets the name of the machine.
 pub fn set_hostname(name: &str) {
-    // SAFETY: a pointer and its length. Init goes on if the kernel refuses the name.
+    // SAFETY: the pointer and the length belong together. Init continues if the kernel refuses the
+    // name.
     unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
 }
 
-/// Raises limits, since the program does not share the machine. The soft limit of descriptors stays
-/// low enough for programs that close all possible descriptors in a loop.
+/// Raises resource limits, because the program has the machine to itself. The soft limit of
+/// descriptors stays low enough for programs that close all possible descriptors in a loop.
 pub fn raise_limits() {
     let infinity = libc::RLIM_INFINITY;
     for (what, soft, hard) in [
@@ -105,18 +106,18 @@ pub fn raise_limits() {
             rlim_cur: soft,
             rlim_max: hard,
         };
-        // SAFETY: a valid structure. A kernel that refuses keeps its defaults.
+        // SAFETY: the structure is valid. If the kernel refuses, its defaults stay.
         unsafe { libc::setrlimit(what, &limit) };
     }
 }
 
 /// Sends a signal; a negative `pid` is a process group.
 pub fn kill(pid: libc::pid_t, signal: libc::c_int) {
-    // SAFETY: no memory is involved. The process may be gone, which is fine.
+    // SAFETY: no memory is involved. The process may no longer exist, which is not an error.
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Waits for a child to end, and leaves it to be reaped. `None` if there are no children.
+/// Waits for a child to end, without reaping it. `None` if there are no children.
 pub fn next_dead() -> Option<libc::pid_t> {
     loop {
         // SAFETY: an all-zero siginfo is valid and is filled in.
@@ -137,7 +138,7 @@ pub fn next_dead() -> Option<libc::pid_t> {
 pub fn reap(pid: libc::pid_t, flags: libc::c_int) -> io::Result<(libc::pid_t, libc::c_int)> {
     let mut status = 0;
     loop {
-        // SAFETY: a place for the status.
+        // SAFETY: the pointer leads to a variable for the status.
         match check(unsafe { libc::waitpid(pid, &mut status, flags) }) {
             Ok(pid) => return Ok((pid, status)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -146,10 +147,11 @@ pub fn reap(pid: libc::pid_t, flags: libc::c_int) -> io::Result<(libc::pid_t, li
     }
 }
 
-/// Waits until the console has sent all that was written to it.
+/// Waits until the console has sent everything that was written to it.
 pub fn drain_console() {
     for fd in [1, 2] {
-        // SAFETY: no memory is involved. What is no terminal needs no waiting.
+        // SAFETY: no memory is involved. The call fails if this is not a terminal, which needs no
+        // waiting.
         unsafe { libc::tcdrain(fd) };
     }
 }
@@ -166,11 +168,12 @@ pub fn reboot(command: libc::c_int) {
     unsafe { libc::reboot(command) };
 }
 
-/// A pseudoterminal: init's end, and the program's.
+/// Makes a pseudoterminal. Returns init's end and the program's end.
 pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     let (mut ours, mut theirs) = (0, 0);
     let null = ptr::null_mut();
-    // SAFETY: places for two descriptors, which are new and ours; nothing else is asked for.
+    // SAFETY: the pointers lead to variables for two descriptors, and nothing else owns the new
+    // descriptors. The other pointers are null.
     let ends = unsafe {
         check(libc::openpty(
             &mut ours,
@@ -215,7 +218,7 @@ pub fn new_session(tty: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// An interface request of zeros.
+/// An interface request filled with zeros.
 pub fn zeroed_ifreq() -> libc::ifreq {
     // SAFETY: all zeros are a valid ifreq: names, numbers and null pointers.
     unsafe { std::mem::zeroed() }

@@ -92,7 +92,7 @@ fn a_script_that_leads_back_is_noticed() {
         .unwrap();
     assert!(!output.status.success());
     assert!(
-        stderr(&output).contains("leads back to ukl-cc"),
+        stderr(&output).contains("runs ukl-cc again"),
         "{}",
         both(&output)
     );
