@@ -1,5 +1,5 @@
-# UKL: the tools, the kernel they link with, and the tests.
-# `make` builds all of it in place; `make run` shows that it works.
+# UKL: the tools, the kernel archive, and the tests. `make` builds everything in
+# place; `make run` boots an example.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -8,13 +8,13 @@ bin := target/release
 lib := target/lib/ukl
 documents := target/documents
 tools := ukl-cc ukl-ld ukl-run symbol-rewriter
-# The same with the other names that they have.
+# The tools, and the other name of ukl-cc.
 commands := $(tools) ukl-c++
 host := x86_64-unknown-linux-gnu
-# What compilers call a linker, by default and with -fuse-ld=.
+# The names under which compilers run a linker, by default and with -fuse-ld=.
 lds := ld ld.bfd ld.gold ld.lld ld.mold
 
-# What a user builds with the tools is not what the tools are built with.
+# These variables are for what a user builds with UKL, not for building UKL.
 unexport RUSTFLAGS CARGO_TARGET_DIR CARGO_BUILD_TARGET UKL_LIBDIR UKL_FLAGS UKL_IMAGE
 export CARGO_TARGET_DIR := $(CURDIR)/target
 cargo := cargo
@@ -25,7 +25,7 @@ cargo := cargo
 
 all: tools layout shortcuts documents
 
-# Installs what the machine lacks; quick when it lacks nothing.
+# Installs missing Debian packages. Quick if none is missing.
 deps:
 	@scripts/deps
 	@command -v $(cargo) >/dev/null || { \
@@ -35,7 +35,7 @@ tools: deps
 	$(cargo) build --release
 	@ln -sfn ukl-cc $(bin)/ukl-c++
 
-# The guest's init is static: there is no libc in the image but the program's.
+# The guest's init is static, because the image contains no shared libc.
 init: deps
 	CARGO_TARGET_DIR=$(CURDIR)/target/init \
 	RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
@@ -46,7 +46,7 @@ kernel: deps
 	@mkdir -p $(lib)
 	@archive=$$(kernel/build) && ln -sfn "$$archive" $(lib)/kernel && kernel/prune "$$archive"
 
-# Kernel code that comes with UKL, and what programs see of it.
+# The kernel code that comes with UKL, ukl.h and libukl.a.
 shortcuts: tools layout
 	@$(MAKE) --no-print-directory -C shortcuts LIB=$(CURDIR)/$(lib) UKL_CC=$(CURDIR)/$(bin)/ukl-cc
 
@@ -64,21 +64,23 @@ layout: init kernel
 run: all
 	@mkdir -p target/examples
 	@cp -ru examples/hello target/examples/
-	@# Always anew: the tools may be others than those of the last time.
+	@# -B, because the tools may have changed since the last build.
 	$(MAKE) --no-print-directory -B -C target/examples/hello CC=$(CURDIR)/$(bin)/ukl-cc
 	$(bin)/ukl-run $(RUN_FLAGS) target/examples/hello/hello
 
-# The tests need more: other compilers and build systems, debuggers, clients of servers.
+# Packages that only the tests need: other compilers and build systems,
+# debuggers, clients of servers.
 test-deps:
 	@scripts/deps --tests
 
-# Runs every suite, also when one fails, and ends with a summary. With all dependencies installed,
-# no test may be skipped. SUITES=... runs only these (testsuite/run --list).
+# Runs every suite, even if one fails, and ends with a summary. All dependencies
+# are installed, so no test may be skipped. SUITES=... runs only these suites
+# (testsuite/run --list).
 test: export UKL_TEST_NO_SKIPS := 1
 test: all test-deps
 	@CARGO=$(cargo) testsuite/run $(SUITES)
 
-# What can be checked without running anything.
+# Static checks.
 lint: deps test-deps kernel-loc kernel-checkpatch
 	$(cargo) fmt --check
 	$(cargo) clippy --release --workspace --all-targets -- -D warnings
@@ -86,8 +88,8 @@ lint: deps test-deps kernel-loc kernel-checkpatch
 	scripts/check-links
 	shellcheck $(shell git ls-files | xargs grep -lE '^#!(/usr)?/bin/(env )?(ba)?sh') kernel/lib.sh
 
-# The battery on a kernel that checks itself: locks, contexts, memory, entry code
-# (kernel/config/debug.config). It needs more memory, and more time.
+# The battery on a debug kernel, which checks locks, contexts, memory and entry
+# code (kernel/config/debug.config). It needs more memory and more time.
 debug := target/debug-kernel/ukl
 test-debug-kernel: export UKL_LIBDIR := $(CURDIR)/$(debug)
 test-debug-kernel: export UKL_TEST_PATIENCE ?= 10
@@ -101,14 +103,14 @@ test-debug-kernel: all test-deps
 	@CARGO=$(cargo) CARGO_TARGET_DIR=$(CURDIR)/target UKL_TEST_RUN=$(CURDIR)/target/testsuite/run/debug \
 		testsuite/run testsuite/battery
 
-# What the tools take, beside what the host's take for the same.
+# The time and memory that the tools use, compared to the host's tools.
 bench-tools: all
 	$(cargo) bench -p testsuite --bench tools
 
 bench-syscalls: all
 	@testsuite/benches/syscalls
 
-# A server's requests: redis as it is, and with its shortcuts called by name.
+# The cost of redis requests: unmodified, and with the shortcuts called by name.
 bench-redis: all
 	$(cargo) bench -p testsuite --bench redis
 
@@ -124,7 +126,8 @@ kernel-off-check: deps
 kernel-bisect: deps
 	@kernel/bisect
 
-# `sudo make install` behind `make` must not build anew with root's cache.
+# `sudo make install` after `make` must not build everything again with root's
+# cache.
 install:
 	@[ -x $(bin)/ukl-run ] && [ -e $(lib)/kernel/vmlinux ] && [ -e $(lib)/init ] && \
 		[ -e $(documents)/man ] || $(MAKE) all
@@ -146,7 +149,7 @@ install:
 	for file in $$(cd $(documents) && find . -type f); do \
 		install -D -m 644 $(documents)/$$file $(DESTDIR)$(PREFIX)/share/$$file || exit 1; done
 
-# Removes what `make install` with the same PREFIX and DESTDIR has installed.
+# Removes what `make install` with the same PREFIX and DESTDIR installed.
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(commands))
 	rm -rf $(DESTDIR)$(PREFIX)/lib/ukl $(DESTDIR)$(PREFIX)/share/ukl
@@ -157,6 +160,7 @@ uninstall:
 clean:
 	rm -rf target
 
-# Also forgets the kernels, their sources and everything else in the cache.
+# Also removes the cache, with kernel archives, kernel sources and rewritten
+# libraries.
 distclean: clean
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/ukl"

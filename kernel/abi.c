@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The numbers that the kernel and the linker have to agree on, as the compiler
- * sees them in the built tree.  kernel/build compiles this file to assembly, as
- * Kbuild does with asm-offsets.c, and writes the numbers to the kernel archive's
- * file `abi`.  ukl-ld lays its code out from that file.
+ * The numbers on which the kernel and the linker must agree, as the compiler
+ * computes them in the built tree.  Like Kbuild with asm-offsets.c,
+ * kernel/build compiles this file to assembly, and writes the numbers to the
+ * kernel archive's file `abi`.  ukl-ld lays out its code by that file.
  */
 #include <linux/entry-common.h>
 #include <linux/kbuild.h>
 #include <asm/thread_info.h>
 #include <asm/ukl.h>
 
-/* DEFINE() would expand the name before it makes a string of it. */
+/* DEFINE() would expand the name before converting it to a string. */
 #define VALUE(name)	asm volatile("\n.ascii \"->" #name " %0 \"" : : "i" (name))
 
 int main(void);
@@ -36,7 +36,7 @@ int main(void)
 	VALUE(UKL_EXIT_NUMBER_MASK);
 	VALUE(UKL_EXIT_PRESERVED_SHIFT);
 
-	COMMENT("What a thunk reads: struct ukl_cpu; current and its flags");
+	COMMENT("What a thunk reads: struct ukl_cpu, current and its flags");
 	VALUE(UKL_CPU_DELTA);
 	VALUE(UKL_CPU_SP);
 	VALUE(UKL_CPU_LOW);

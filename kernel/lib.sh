@@ -1,5 +1,5 @@
-# Functions of the scripts in this folder: where things are, the source trees,
-# and one way to configure and build them.  Sourced, by bash, with `set -eu`.
+# Functions that the scripts in this directory share: paths, source trees,
+# configuration and building.  They are for bash with `set -eu`.
 # shellcheck shell=bash
 shopt -s inherit_errexit
 
@@ -23,16 +23,16 @@ say() {
 	echo "kernel: $*" >&2
 }
 
-# The series, in order, one path a line.
+# Prints the paths of the patches, in order, one on each line.
 patches() {
 	find "${KERNEL_PATCHES:-$kernel_dir/patches}" -name '*.patch' ! -name '0000-*' | LC_ALL=C sort
 }
 
-# Reading 150 MB for every `make` that has nothing to do is slow: remember the
-# sum for as long as the file's size and time stay.
+# Prints the tarball's checksum. Reading 150 MB in every `make` would be slow,
+# so the checksum is stored and reused until the file's size or time changes.
 tarball_sum() {
-	[ -r "$tarball" ] || die "$tarball: not there; \`make deps\` installs it" \
-		"(Debian's linux-source-6.12), or name another by KERNEL_TARBALL="
+	[ -r "$tarball" ] || die "$tarball does not exist; \`make deps\` installs it" \
+		"(Debian's linux-source-6.12), or set KERNEL_TARBALL to another one"
 	local id memo
 	id=$(stat -L -c '%s.%Y.%i' "$tarball")
 	memo=$cache/kernel/sums/$id
@@ -44,7 +44,8 @@ tarball_sum() {
 	cat "$memo"
 }
 
-# The unpacked tarball, which nobody writes to.  Prints its path.
+# Unpacks the tarball if necessary, and prints the path.  Nothing may write to
+# that tree.
 pristine() {
 	local dir
 	dir=$cache/kernel/source/$(tarball_sum)
@@ -58,7 +59,7 @@ pristine() {
 	echo "$dir"
 }
 
-# Only one build at a time has the work tree.
+# Locks the work tree, which only one build at a time may use.
 lock_work() {
 	mkdir -p "$work"
 	exec 9>"$work/lock"
@@ -68,21 +69,23 @@ lock_work() {
 	}
 }
 
-# Lay the source at $work/linux, always that path: ccache, __FILE__ and the
-# comparison of object files depend on it.  Arguments: patches to apply.
+# Makes the source tree $work/linux.  The path must not vary, because ccache,
+# __FILE__ and the comparison of object files depend on it.  Arguments: patches
+# to apply.
 lay_source() {
 	local from log=$work/patch.log p
 	from=$(pristine)
 	say "preparing the source with $# patches"
 	rm -rf "$work/linux"
-	# Links are enough: patch writes a new file, and builds go elsewhere.
+	# Hard links suffice: patch writes a new file, and builds use another
+	# directory.
 	cp -al "$from" "$work/linux"
 	for p; do
 		(cd "$work/linux" && patch -p1 --no-backup-if-mismatch -s -f <"$p") >"$log" 2>&1 || {
 			cat "$log" >&2
 			die "$p does not apply to $tarball"
 		}
-		# Fuzz means a place that was guessed.
+		# Fuzz means that patch guessed the position of a hunk.
 		! grep -q fuzz "$log" || say "$(basename "$p"): $(grep fuzz "$log")"
 	done
 }
@@ -95,9 +98,9 @@ compiler() {
 	fi
 }
 
-# make in the work tree, reproducibly.
+# Runs make in the work tree, reproducibly.
 kmake() {
-	# A make above would hand down its own flags and jobs.
+	# Do not inherit flags and jobs of a calling make.
 	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u KCONFIG_ALLCONFIG \
 		LC_ALL=C \
 		KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
@@ -107,13 +110,13 @@ kmake() {
 		CC="$(compiler)" "$@"
 }
 
-# Does the tree know CONFIG_UNIKERNEL_LINUX?
+# Whether the tree has CONFIG_UNIKERNEL_LINUX.
 has_ukl() {
 	grep -qrs --include=Kconfig\* '^config UNIKERNEL_LINUX$' \
 		"$work/linux/arch/x86" "$work/linux/init" "$work/linux/kernel"
 }
 
-# The named fragments as one: the last line about an option is the one that holds.
+# Merges fragments: the last line for an option takes effect.
 merge() {
 	cat "$@" | awk '
 		{ line[NR] = $0 }
@@ -124,8 +127,8 @@ merge() {
 		END { for (i = 1; i <= NR; i++) if (!(i in name) || last[name[i]] == i) print line[i] }'
 }
 
-# Configure $work/build from the named fragments on top of allnoconfig, and see
-# that nothing of them was lost.
+# Configures $work/build by allnoconfig with these fragments, and checks that
+# every option of them took effect.
 configure() {
 	configuration=$(basename -s .config -a "$@" | paste -sd+)
 	say "configuring: $configuration"
@@ -139,7 +142,8 @@ configure() {
 	check_config "$work/build/fragment" "$work/build/.config"
 }
 
-# check_config FRAGMENT .CONFIG: every line of the fragment holds.
+# check_config FRAGMENT .CONFIG: checks that .CONFIG has every option of
+# FRAGMENT.
 check_config() {
 	local line name bad=0
 	while IFS= read -r line; do
@@ -154,20 +158,22 @@ check_config() {
 			;;
 		CONFIG_*)
 			grep -qxF "$line" "$2" || {
-				say "$line is wanted; the configuration has: $(grep -w "${line%%=*}" "$2" || echo nothing)"
+				say "$line is required; the configuration has: $(grep -w "${line%%=*}" "$2" || echo nothing)"
 				bad=1
 			}
 			;;
 		esac
 	done <"$1"
-	[ $bad = 0 ] || die "the configuration does not hold what its fragments ask for"
+	[ $bad = 0 ] || die "the configuration lacks options of its fragments"
 }
 
-# make TARGETS with the log kept; the end of it is shown on failure.
+# Builds targets, with the output in a log. On failure, prints the end of the
+# log.
 build_targets() {
 	local log=$work/build.log status=0 reporter
 	# The report ends when descriptor 8 is closed, however this script ends.
-	# It must not hold the lock on the work tree (9), and make not the report.
+	# The report must not inherit the lock on the work tree (9), nor make
+	# the report's pipe.
 	exec 8> >(report_progress "$work/build" "$(expected_objects "$configuration")" 9>&-)
 	reporter=$!
 	kmake "$@" >"$log" 2>&1 8>&- || status=$?
@@ -175,7 +181,7 @@ build_targets() {
 	wait "$reporter" || true
 	[ $status = 0 ] || {
 		tail -n 40 "$log" >&2
-		die "the build failed; all of its output is in $log"
+		die "the build failed; its complete output is in $log"
 	}
 	check_expected "$configuration" "$work/build"
 }

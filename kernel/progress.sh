@@ -1,28 +1,30 @@
-# Functions that report how far a kernel build is.  Sourced by lib.sh, and not
-# part of the archive's name: what they print changes nothing that is built.
+# Functions that report the progress of a kernel build, for lib.sh.  This file
+# is not part of the hash that names the archive, because it does not affect
+# what is built.
 # shellcheck shell=bash
 
-# A number with a comma between each three digits.
+# Prints a number with commas between groups of three digits.
 grouped() {
 	sed -E ':a; s/^([0-9]+)([0-9]{3})/\1,\2/; ta' <<<"$1"
 }
 
-# The number of files compiled so far: the object files in build tree $1.
-# They are counted because make's own output is off (`make -s`).
+# Prints the number of object files in build tree $1. They are counted because
+# make prints nothing (`make -s`).
 compiled() {
 	find "$1" -name '*.o' -printf x 2>/dev/null | wc -c
 }
 
-# expected_objects NAME: the number of object files that a whole build of this
-# configuration makes, as kernel/config/objects records it.  Prints nothing for
-# a configuration that the file does not list.
+# expected_objects NAME: prints the number of object files that a complete build
+# of this configuration makes, as recorded in kernel/config/objects.  Prints
+# nothing if the file does not list the configuration.
 expected_objects() {
 	# shellcheck disable=SC2154 # lib.sh sets it.
 	awk -v name="$1" '$1 == name { print $2 }' "$kernel_dir/config/objects"
 }
 
-# The state of build tree $1, of which about $2 (empty: unknown) object files
-# are expected.  The expectation is an estimate, so it never yields 100 %.
+# Prints the progress of build tree $1, in which about $2 object files are
+# expected (empty: unknown).  The number is an estimate, so the result is never
+# 100 %.
 progress_line() {
 	local now percent
 	now=$(compiled "$1")
@@ -37,10 +39,10 @@ progress_line() {
 	fi
 }
 
-# Reports the state of build tree $1 until standard input is closed: on a
-# terminal in one line that is rewritten each second, elsewhere in a line every
-# half minute.  KERNEL_PROGRESS sets the interval in seconds; 0
-# turns the report off.
+# Reports the progress of build tree $1 until standard input is closed.  On a
+# terminal, one line is rewritten each second; elsewhere, a line is printed
+# every half minute.  KERNEL_PROGRESS sets the interval in seconds; 0 turns the
+# report off.
 report_progress() {
 	local tree=$1 expected=$2 interval=30 format='%s\n' status
 	if [ -t 2 ]; then
@@ -51,7 +53,8 @@ report_progress() {
 	while true; do
 		status=0
 		read -rt "$interval" || status=$?
-		# It returns more than 128 when the time is up, and 1 at the end.
+		# It returns more than 128 after the timeout, and 1 at the end
+		# of input.
 		[ $status -gt 128 ] || break
 		# shellcheck disable=SC2059
 		printf "$format" "$(progress_line "$tree" "$expected")" >&2
@@ -59,7 +62,7 @@ report_progress() {
 	[ ! -t 2 ] || printf '\r\e[K' >&2
 }
 
-# Checks the record of configuration $1 against build tree $2, which is whole.
+# Compares the record of configuration $1 with the complete build tree $2.
 check_expected() {
 	local expected now
 	expected=$(expected_objects "$1")

@@ -2,14 +2,15 @@
 /*
  * epoll_wait() for a set in which something is ready.
  *
- * Left out: the timeout, because there is nothing to wait for; detaching and
- * re-attaching the ready list, each under the lock; a reference to each file, and
- * the indirect calls through the operations of the file and the socket.
+ * It leaves out: the timeout, because there is nothing to wait for; detaching
+ * and re-attaching the ready list, each under the lock; a reference to each
+ * file; and the indirect calls through the operations of the file and the
+ * socket.
  *
- * Kept: the checks and the reference of the descriptor, the range check of the
- * buffer, the mutex of the set, the poll of each file, level-triggered,
- * edge-triggered and one-shot entries.  If nothing is ready, the kernel's own
- * function waits.
+ * It keeps: the checks and the reference of the descriptor, the range check of
+ * the buffer, the mutex of the set, the poll of each file, and level-triggered,
+ * edge-triggered and one-shot entries.  If nothing is ready, it calls the
+ * kernel's own function, which waits.
  */
 #include <linux/fs.h>
 #include <linux/eventpoll.h>
@@ -38,7 +39,10 @@ __poll_t unix_poll(struct file *file, struct socket *sock, poll_table *wait);
 /* Entries with these bits leave the ready list before they are polled. */
 #define ONCE (EPOLLET | EPOLLONESHOT)
 
-/* ep->mtx keeps the file's memory, but its last reference may be gone already. */
+/*
+ * ep->mtx keeps the file's memory valid, but the last reference may already
+ * have been dropped.
+ */
 static __always_inline __poll_t poll_item(struct epitem *epi, poll_table *table)
 {
 	struct file *file = epi->ffd.file;

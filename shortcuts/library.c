@@ -8,7 +8,10 @@ long __ukl_shortcut_run_to_completion(long before);
 
 int ukl_run_to_completion(bool on)
 {
-	/* This thread's scheduling before it was turned on; negative while it is off. */
+	/*
+	 * This thread's scheduling before run to completion was turned on;
+	 * negative while it is off.
+	 */
 	static __thread long before = -1;
 	long result;
 

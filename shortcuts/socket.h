@@ -2,15 +2,16 @@
 /*
  * Send and receive on TCP, UDP and Unix stream sockets.
  *
- * Left out: space for an address that the caller did not ask for; the indirect
- * calls through the operations of the file, the socket and the address family
- * (two or three, each with its mitigation); and the kiocb of read() and write().
+ * They leave out: space for an address that the caller did not request; the
+ * indirect calls through the operations of the file, the socket and the address
+ * family (two or three, each with its mitigation); and the kiocb of read() and
+ * write().
  *
- * Kept: the checks and the reference of the descriptor, the range check of the
- * buffer, the LSM hooks socket_sendmsg and socket_recvmsg (for read and write also
- * file_permission), flow recording, the tracepoints of the lengths, inotify, and
- * I/O accounting.  The kernel's own functions handle addresses, control messages
- * and other kinds of sockets.
+ * They keep: the checks and the reference of the descriptor, the range check of
+ * the buffer, the LSM hooks socket_sendmsg and socket_recvmsg (for read and
+ * write also file_permission), flow recording, the tracepoints of the lengths,
+ * inotify, and I/O accounting. The kernel's own functions handle addresses,
+ * control messages and other kinds of sockets.
  */
 #ifndef SOCKET_H
 #define SOCKET_H

@@ -9,8 +9,8 @@
  * end of all user addresses.  So adding the distance to the stack pointer of any
  * stack above this one leads into the unmapped range, and never to other memory.
  *
- * The program may do anything with its pages: neither side reads through its
- * mapping what the other has written.
+ * The program may do anything with its pages, because neither side reads data
+ * through its mapping that the other has written.
  */
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -65,7 +65,10 @@ static struct shared *make(unsigned long sp)
 	}
 	mmap_read_unlock(current->mm);
 	size = end - start;
-	/* A kernel function needs THREAD_SIZE; anything smaller is of no use. */
+	/*
+	 * A kernel function needs THREAD_SIZE, so a smaller part cannot be
+	 * used.
+	 */
 	if (size <= THREAD_SIZE)
 		return NULL;
 	count = size / PAGE_SIZE;
@@ -98,13 +101,16 @@ static void share_stack(unsigned long sp)
 	struct shared *shared = make(sp);
 
 	if (!shared) {
-		/* It would fail again for each call. */
+		/* Stop trying, because it would fail again for each call. */
 		current->personality &= ~UKL_POLICY_SHARED;
 		return;
 	}
 	current->thread.ukl_delta = shared->stack.kernel - shared->stack.start;
 	WRITE_ONCE(current->thread.ukl_stack, &shared->stack);
-	/* A context switch sets this, too; this thread may not have one soon. */
+	/*
+	 * A context switch also sets this, but this thread may not be switched
+	 * for a long time.
+	 */
 	this_cpu_write(ukl_cpu.delta, current->thread.ukl_delta);
 }
 

@@ -8,7 +8,7 @@
 
 /*
  * Locks the file's position if another thread or process may use it, like
- * fdget_pos().  The files here are not directories, and all have a position.
+ * fdget_pos(). These files are not directories, and all have a position.
  */
 static __always_inline bool lock_position(struct file *file)
 {

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Stands for a program's kernel code while the frame of the module is made. */
+/*
+ * The module without kernel code. ukl-ld links a program's kernel code into
+ * it.
+ */
 #include <linux/module.h>
 
-/* Kernel code that has something to do when it is loaded does it in this. */
+/*
+ * Kernel code can define this function, which runs when the module is
+ * loaded.
+ */
 int ukl_code_init(void);
 int __weak ukl_code_init(void)
 {
@@ -17,5 +23,8 @@ module_init(load);
 
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Kernel code of a UKL program");
-/* It comes with the image, as the kernel does. */
+/*
+ * The module is part of the image, like the kernel, so it must not taint the
+ * kernel as out-of-tree.
+ */
 MODULE_INFO(intree, "Y");

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The shortcuts for the build host and for ring 3, where they are system calls.
- * Each function has two names: the shortcut's own, which is weak so that an image
- * can override it, and one by which the image's program calls it at ring 3.
+ * Each function has two names. The shortcut's name is weak, so that an image
+ * can override it. By the other name the image's program calls the function at
+ * ring 3.
  */
 
 static long call(long number, long a, long b, long c, long d, long e, long f)
@@ -40,8 +41,8 @@ SHORTCUT(232, epoll_wait);
 SHORTCUT(281, epoll_pwait);
 
 /*
- * Run to completion for an ordinary process.  completion.c describes it, and how
- * the previous scheduling of a thread is packed into a word.
+ * Run to completion for an ordinary process. shortcuts/completion.c describes
+ * it, and how the previous scheduling of a thread is packed into a word.
  */
 enum { GETPRIORITY = 140, SETPRIORITY = 141, GETPARAM = 143, SETSCHEDULER = 144, GETSCHEDULER = 145 };
 enum { FIFO = 1, RESET_ON_FORK = 0x40000000, HIGHEST = 99 };

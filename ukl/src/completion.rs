@@ -5,20 +5,21 @@ use std::ffi::c_long;
 use std::io;
 
 unsafe extern "C" {
-    /// Turns it on if `before` is negative, and returns what the thread was before. Otherwise makes
-    /// the thread that again. A negative result is an error. c/host.c defines it for the build host and
-    /// ring 3, and the link of an image overrides that.
+    /// If `before` is negative, turns run to completion on, and returns the thread's previous
+    /// scheduling. Otherwise restores the scheduling `before`. A negative result is an error.
+    /// c/host.c defines the function for the build host and ring 3, and the link of an image
+    /// overrides it.
     fn __ukl_shortcut_run_to_completion(before: c_long) -> c_long;
 }
 
 thread_local! {
-    /// The thread's scheduling before it was turned on, as c/host.c packs it.
+    /// The thread's scheduling before run to completion was turned on, as c/host.c packs it.
     static BEFORE: Cell<Option<c_long>> = const { Cell::new(None) };
 }
 
-/// Lets the calling thread run to completion: it is not preempted until it blocks, or turns this off
-/// again. Threads that never block leave the others a twentieth of each second. At ring 3 this needs
-/// CAP_SYS_NICE.
+/// Turns run to completion on or off for the calling thread: the scheduler does not preempt it
+/// until it blocks. Threads that never block leave 5 % of each second to the others. At ring 3 this
+/// needs CAP_SYS_NICE.
 pub fn run_to_completion(on: bool) -> io::Result<()> {
     let before = BEFORE.get();
     if on == before.is_some() {

@@ -1,7 +1,7 @@
-//! Functions that UKL adds to those of libc: the counterpart of `ukl.h` for Rust.
+//! Functions that UKL adds to those of libc. This is the counterpart of `ukl.h` for Rust.
 //!
-//! A program that uses them builds and runs anywhere. With the ordinary linker, on the build host and
-//! at ring 3, each function makes the ordinary system call.
+//! A program that uses them can be built and run anywhere. In a program of the ordinary linker, on
+//! the build host and at ring 3, each function makes the ordinary system call.
 //!
 //! ```
 //! use std::io::Write as _;
@@ -41,13 +41,13 @@ pub use shortcuts::write;
 pub struct Policy {
     /// System calls call the kernel's functions directly (`--ukl-transition=bypass`).
     pub bypass: bool,
-    /// The kernel returns from faults and interrupts by a jump and not by the instruction `iret`
+    /// The kernel returns from faults and interrupts by a jump instead of the instruction `iret`
     /// (`--ukl-return=jump`).
     pub return_jump: bool,
-    /// Bypassed calls use the thread's own stack. It takes an image that was linked with
+    /// Bypassed calls use the program's stack. This requires an image that was linked with
     /// `--ukl-stack=shared`.
     pub shared: bool,
-    /// The full path is taken after every so many bypassed calls. 0 means the default, 50.
+    /// The number of bypassed calls after which one takes the full path. 0 means the default, 50.
     pub bypass_limit: u8,
 }
 
@@ -90,8 +90,8 @@ impl Policy {
 
 /// All bits of the calling thread's personality.
 fn now() -> u32 {
-    // SAFETY: the call reads and writes no memory of this process. This argument only reads the
-    // personality.
+    // SAFETY: the call reads and writes no memory of this process. With this argument, it only
+    // returns the personality.
     unsafe { personality(0xffff_ffff) as u32 }
 }
 

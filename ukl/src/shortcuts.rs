@@ -1,5 +1,5 @@
-//! Shortcuts: the work of a system call with less around it. They behave like the functions of libc
-//! whose names they have, including errors and signals.
+//! Shortcuts: functions that do the work of a system call with less overhead. They behave like the
+//! functions of libc with the same names, including errors and signals.
 //!
 //! By default they are system calls (c/host.c). In an image, `ukl-ld` replaces them by thunks that call
 //! kernel code.
@@ -9,7 +9,8 @@ use std::ffi::c_long;
 use std::io;
 use std::os::fd::RawFd;
 
-// Defined in c/host.c. Weak, so that the link of an image overrides them.
+// c/host.c defines these functions. The definitions are weak, so that the link of an image can
+// override them.
 unsafe extern "C" {
     fn __ukl_shortcut_read(fd: c_long, buf: *mut u8, len: c_long) -> c_long;
     fn __ukl_shortcut_write(fd: c_long, buf: *const u8, len: c_long) -> c_long;
@@ -43,9 +44,9 @@ unsafe extern "C" {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C, packed)]
 pub struct EpollEvent {
-    /// What happened: `EPOLLIN` and so on.
+    /// The events that occurred, for instance `EPOLLIN`.
     pub events: u32,
-    /// The value that the program gave for the descriptor.
+    /// The value that the program passed with the descriptor.
     pub data: u64,
 }
 
@@ -56,7 +57,7 @@ fn result(result: c_long) -> io::Result<usize> {
 /// send(2).
 pub fn send(fd: RawFd, buf: &[u8], flags: c_int) -> io::Result<usize> {
     let (at, len) = (buf.as_ptr(), buf.len() as c_long);
-    // SAFETY: the buffer is as long as it says.
+    // SAFETY: the pointer and the length are the slice's.
     result(unsafe { __ukl_shortcut_sendto(fd.into(), at, len, flags.into(), 0, 0) })
 }
 
@@ -84,7 +85,7 @@ pub fn write(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
 /// pread(2).
 pub fn pread(fd: RawFd, buf: &mut [u8], position: u64) -> io::Result<usize> {
     let (at, len) = (buf.as_mut_ptr(), buf.len() as c_long);
-    // SAFETY: as above. The call refuses a position that is too large.
+    // SAFETY: as above. The call rejects a position that is too large.
     result(unsafe { __ukl_shortcut_pread64(fd.into(), at, len, position as c_long) })
 }
 
@@ -95,10 +96,10 @@ pub fn pwrite(fd: RawFd, buf: &[u8], position: u64) -> io::Result<usize> {
     result(unsafe { __ukl_shortcut_pwrite64(fd.into(), at, len, position as c_long) })
 }
 
-/// epoll_wait(2). The timeout is in milliseconds; a negative one waits for ever.
+/// epoll_wait(2). The timeout is in milliseconds; a negative one is infinite.
 pub fn epoll_wait(fd: RawFd, events: &mut [EpollEvent], timeout: c_int) -> io::Result<usize> {
     let (at, max) = (events.as_mut_ptr(), events.len().min(c_int::MAX as usize));
-    // SAFETY: there is room for as many events as it says.
+    // SAFETY: the slice has room for `max` events.
     result(unsafe { __ukl_shortcut_epoll_wait(fd.into(), at, max as c_long, timeout.into()) })
 }
 
@@ -127,7 +128,7 @@ mod tests {
         let mut buffer = [0; 3];
         assert_eq!(pread(file.as_raw_fd(), &mut buffer, 1).unwrap(), 3);
         assert_eq!(&buffer, b"ELF");
-        // It is open for reading only.
+        // The file is open only for reading.
         let error = pwrite(file.as_raw_fd(), &buffer, 1).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(9));
     }
