@@ -67,9 +67,13 @@ const REQUEST: &str = "sysrq: Show backtrace of all active CPUs";
 /// The beginning of one CPU's backtrace (lib/nmi_backtrace.c). The number of the CPU follows.
 const BACKTRACE: &str = "NMI backtrace for cpu ";
 
-/// A call trace follows the first line of its report after at most so many lines: the registers are
-/// in between, and other processors may log at the same time.
-const BELOW: usize = 40;
+/// The call trace of a report follows its first line after at most so many lines. Other processors
+/// may log in between.
+const BELOW: usize = 20;
+
+/// The same for the backtrace of a CPU. An NMI may interrupt it, and print the whole of another one in
+/// between.
+const BELOW_BACKTRACE: usize = 200;
 
 /// Returns the first line that a healthy kernel would not have written, or that contains one of the
 /// texts in `also`.
@@ -112,8 +116,10 @@ impl Traces {
     fn excuse(&mut self, number: usize, text: &str) -> bool {
         if text == REQUEST {
             self.answers = Some(Vec::new());
-        } else if MEMORY.iter().any(|report| text.contains(report)) || self.is_answer(text) {
+        } else if MEMORY.iter().any(|report| text.contains(report)) {
             self.due.push(number + BELOW);
+        } else if self.is_answer(text) {
+            self.due.push(number + BELOW_BACKTRACE);
         } else if text == "Call Trace:" {
             self.due.retain(|&last| number < last);
             return self.due.pop().is_some();
@@ -303,6 +309,20 @@ mod tests {
     fn a_program_may_ask_for_backtraces() {
         assert_eq!(first_complaint(ASKED_FOR, &[]), None);
         assert_eq!(first_complaint(&ASKED_FOR.repeat(3), &[]), None);
+    }
+
+    /// The same from a request that an NMI interrupts.
+    #[test]
+    fn a_backtrace_may_be_within_another() {
+        let registers = "[    7.1] R13: 0000000000000001 R14: 0000000000000001\n".repeat(50);
+        let begin = "[    7.0] sysrq: Show backtrace of all active CPUs\n[    7.0] NMI backtrace for cpu 0\n";
+        let within =
+            format!("[    7.1] NMI backtrace for cpu 0\n{registers}[    7.2] Call Trace:\n");
+        let end = "[    7.3] Hardware name: x\n[    7.3] Call Trace:\n[    7.3]  </TASK>\n";
+        let log = [ASKED_FOR, begin, &within, &registers, end].concat();
+        assert_eq!(first_complaint(&log, &[]), None);
+        let log = [&log, end].concat();
+        assert_eq!(first_complaint(&log, &[]), end.lines().nth(1));
     }
 
     #[test]
