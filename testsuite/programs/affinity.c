@@ -19,12 +19,15 @@ static void *hop(void *arg) {
 }
 
 static pid_t victim;
+static int where, rounds, released;
 static void *pushed(void *arg) {
-    __atomic_store_n(&victim, gettid(), __ATOMIC_SEQ_CST);
     volatile double x = 1.0;
-    while (__atomic_load_n(&stop, __ATOMIC_SEQ_CST) < 4) {
+    while (!__atomic_load_n(&released, __ATOMIC_SEQ_CST)) {
         x = x * 1.5 / 1.5;
         CHECK(x > 0.99 && x < 1.01);
+        __atomic_store_n(&where, sched_getcpu(), __ATOMIC_SEQ_CST);
+        __atomic_add_fetch(&rounds, 1, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&victim, gettid(), __ATOMIC_SEQ_CST);
     }
     return arg;
 }
@@ -35,13 +38,17 @@ int main(void) {
     PT(pthread_create(&p, NULL, pushed, NULL));
     while (!__atomic_load_n(&victim, __ATOMIC_SEQ_CST)) sched_yield();
     for (int i = 0; i < 4; i++) PT(pthread_create(&t[i], NULL, hop, (void *)(intptr_t)i));
-    for (int i = 0; __atomic_load_n(&stop, __ATOMIC_SEQ_CST) < 4; i++) {
+    for (int i = 0; i < 20 || __atomic_load_n(&stop, __ATOMIC_SEQ_CST) < 4; i++) {
         cpu_set_t set;
         CPU_ZERO(&set);
         CPU_SET(i % cpus, &set);
-        if (sched_setaffinity(victim, sizeof set, &set) == -1) CHECK_EQ(errno, ESRCH);
-        sched_yield();
+        CHECK(sched_setaffinity(victim, sizeof set, &set) == 0);
+        // The first of these rounds may have begun before.
+        int before = __atomic_load_n(&rounds, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&rounds, __ATOMIC_SEQ_CST) - before < 2) sched_yield();
+        CHECK_EQ(__atomic_load_n(&where, __ATOMIC_SEQ_CST), i % cpus);
     }
+    __atomic_store_n(&released, 1, __ATOMIC_SEQ_CST);
     for (int i = 0; i < 4; i++) PT(pthread_join(t[i], NULL));
     PT(pthread_join(p, NULL));
     printf("migrated\n");

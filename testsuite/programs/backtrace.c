@@ -13,7 +13,6 @@
 #include <linux/futex.h>
 #include <poll.h>
 
-// The range of caller()'s code, by labels around it.
 static void *frames[64];
 static int depth;
 static volatile int taken;
@@ -55,9 +54,9 @@ static __attribute__((noinline, noclone)) long blocked(int what) {
     return r;
 }
 
-// The caller whose frame has to be found: kept apart so that blocked() has to return here.
+// Stores the address in main() to which it returns. That has to be in the backtrace. blocked() must not be a tail call,
+// because its frame would take the place of this one.
 static __attribute__((noinline, noclone)) void caller(int what, void **here) {
-    // The call returns to about here; the return address is compared with a window of 64 bytes around the label.
     *here = __builtin_return_address(0);
     blocked(what);
     __asm__ volatile("" : : : "memory");

@@ -129,6 +129,15 @@ static inline int in_guest(void) {
     return getenv("UKL_EXPECT_POLICY") != NULL;
 }
 
+// Blocks a signal in the calling thread, or lets it in again. Linux delivers a signal for the whole process to the main
+// thread if that does not block it: a test of other threads has its main thread block it.
+static inline void mask(int how, int sig) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, sig);
+    PT(pthread_sigmask(how, &set, NULL));
+}
+
 // Pins the calling thread.
 static inline void pin(int cpu) {
     cpu_set_t set;

@@ -3,7 +3,49 @@
 //#Expect-stdout: one call 33554432
 //#Expect-stdout: zero and null
 //#Expect-stdout: short at the edge
+//#Expect-stdout: interrupted, nothing lost
 #include "common.h"
+
+static volatile int ticks;
+static void tick(int sig, siginfo_t *si, void *ctx) {
+    (void)sig, (void)si, (void)ctx;
+    ticks++;
+}
+
+// Writes numbers to a pipe, in large calls that signals cut short, until some were. A child reads and checks them.
+static void interrupted(void) {
+    enum { COUNT = 1 << 18 };
+    static unsigned numbers[COUNT];
+    int pipes[2], cut = 0;
+    SYS(pipe(pipes));
+    pid_t pid = SYS(fork());
+    if (pid == 0) {
+        unsigned expected = 0, word;
+        FILE *in = fdopen(pipes[0], "r");
+        close(pipes[1]);
+        for (; fread(&word, sizeof word, 1, in) == 1; expected++) CHECK_EQ(word, expected % COUNT);
+        CHECK(feof(in) && expected > 0);
+        _exit(expected % COUNT == 0 ? 7 : 8);
+    }
+    close(pipes[0]);
+    for (unsigned i = 0; i < COUNT; i++) numbers[i] = i;
+    handle(SIGALRM, tick, 0);
+    struct itimerval fast = {{0, 2000}, {0, 2000}}, off = {{0, 0}, {0, 0}};
+    CHECK(setitimer(ITIMER_REAL, &fast, NULL) == 0);
+    while (cut < 5) {
+        for (size_t at = 0; at < sizeof numbers;) {
+            ssize_t n = write(pipes[1], (char *)numbers + at, sizeof numbers - at);
+            CHECK(n > 0 || (n == -1 && errno == EINTR));
+            if (n < (ssize_t)(sizeof numbers - at)) cut++;
+            if (n > 0) at += (size_t)n;
+        }
+    }
+    CHECK(setitimer(ITIMER_REAL, &off, NULL) == 0);
+    CHECK(ticks > 0);
+    close(pipes[1]);
+    expect_exit(pid, 7);
+    puts("interrupted, nothing lost");
+}
 
 int main(void) {
     size_t size = 32 << 20;
@@ -30,5 +72,7 @@ int main(void) {
     n = write(pipes[1], q + 2 * 4096, 2 * 4096);
     CHECK_EQ(n, 4096);
     puts("short at the edge");
+    fflush(stdout);
+    interrupted();
     return PASS;
 }

@@ -1,4 +1,4 @@
-// membarrier, kcmp's friends and other calls that send interrupts into running program code.
+// membarrier and munmap, which send interrupts into running program code.
 //#Libs: -pthread
 //#Expect-stdout: 500 barriers
 #include "common.h"

@@ -1,6 +1,7 @@
 // memfd with seals, shared by descriptor and mapping, huge offsets, sendfile from it.
 //#Expect-stdout: sealed
 //#Expect-stdout: shared
+//#Expect-stdout: far out
 #include "common.h"
 #include <sys/sendfile.h>
 
@@ -27,5 +28,13 @@ int main(void) {
     char *q = SYS(mmap(NULL, 1 << 20, PROT_READ, MAP_SHARED, out, 0));
     for (int i = 0; i < 1 << 20; i += 100) CHECK_EQ(q[i], 'x');
     puts("shared");
+    off_t far = (off_t)1 << 40;
+    char text[8] = "";
+    CHECK(pwrite(out, "distant", 8, far) == 8);
+    CHECK_EQ(SYS(lseek(out, 0, SEEK_END)), far + 8);
+    CHECK(pread(out, text, 8, far) == 8 && strcmp(text, "distant") == 0);
+    char *there = SYS(mmap(NULL, 4096, PROT_READ, MAP_SHARED, out, far));
+    CHECK(strcmp(there, "distant") == 0);
+    puts("far out");
     return PASS;
 }

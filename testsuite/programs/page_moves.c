@@ -1,6 +1,5 @@
 // The kernel moves and changes the program's pages under it: compaction, huge pages split and joined, soft-dirty bits
-// cleared, text dropped from the cache, pages swapped roles by mremap, hugetlbfs. The contents stay, and so do the
-// program's rights to them.
+// cleared, text dropped from the cache, hugetlbfs. The contents stay.
 //#Skip-host: asks the machine to move all its memory
 //#Libs: -pthread
 //#Timeout: 120

@@ -1,5 +1,5 @@
 // Calls that pin the program's pages instead of copying: O_DIRECT, vmsplice, registered io_uring buffers, MSG_ZEROCOPY,
-// process_vm on itself, fork with pinned pages.
+// fork with pinned pages.
 //#Expect-stdout: vmspliced 65536
 //#Expect-stdout: registered
 //#Expect-stdout: zero copy

@@ -1,5 +1,5 @@
-// posix_spawn (clone with CLONE_VM | CLONE_VFORK on a stack of its own) with file actions and attributes, system() and
-// popen() where there is a shell, and the error of a missing program.
+// posix_spawn (clone with CLONE_VM | CLONE_VFORK on a stack of its own) with file actions and attributes, and the
+// error of a missing program.
 //#Helper: ring3
 //#Expect-stdout: spawned 50
 //#Expect-stdout: piped: hello from ring 3

@@ -45,6 +45,8 @@ __asm__(
     ".previous\n");
 
 static void *spin(void *arg) {
+    mask(SIG_UNBLOCK, SIGALRM);
+    mask(SIG_UNBLOCK, SIGUSR1);
     // Three seconds, and longer where signals come slowly.
     int64_t end = now_ns(CLOCK_MONOTONIC) + 3000000000ll;
     for (long seed = 1; now_ns(CLOCK_MONOTONIC) < end || ticks <= 1000; seed++) CHECK_EQ(red_zone_loop(seed * 1000, 20000), 0);
@@ -54,6 +56,8 @@ static void *spin(void *arg) {
 int main(void) {
     handle(SIGALRM, tick, SA_RESTART);
     handle(SIGUSR1, tick, SA_RESTART);
+    mask(SIG_BLOCK, SIGALRM);
+    mask(SIG_BLOCK, SIGUSR1);
     struct itimerval fast = {{0, 500}, {0, 500}};
     CHECK(setitimer(ITIMER_REAL, &fast, NULL) == 0);
     timer_t timer;

@@ -16,10 +16,12 @@ static struct rseq *self(void) {
 static struct {
     __attribute__((aligned(128))) long count;
 } per_cpu[64];
-static int aborts;
+static int aborts, by_signals;
+// Where the section goes on when it is aborted.
+extern const char rseq_aborted[];
 
 // One more on this CPU's counter; -1 when the section was aborted.
-static int increment(void) {
+static __attribute__((noinline, noclone)) int increment(void) {
     struct rseq *rs = self();
     int cpu = (int)__atomic_load_n(&rs->cpu_id_start, __ATOMIC_RELAXED);
     long *counter = &per_cpu[cpu].count;
@@ -46,6 +48,7 @@ static int increment(void) {
         ".pushsection .text.unlikely, \"ax\"\n\t"
         ".byte 0x0f, 0xb9, 0x3d\n\t"
         ".long %c[sig]\n\t"
+        "rseq_aborted:\n\t"
         "4: jmp %l[aborted]\n\t"
         ".popsection\n\t"
         :
@@ -62,6 +65,7 @@ changed:
 }
 
 static void *work(void *arg) {
+    mask(SIG_UNBLOCK, SIGALRM);
     for (int i = 0; i < 100000; i++)
         while (increment() != 0) {
         }
@@ -69,7 +73,10 @@ static void *work(void *arg) {
 }
 
 static void tick(int sig, siginfo_t *si, void *ctx) {
-    (void)sig, (void)si, (void)ctx;
+    (void)sig, (void)si;
+    // The kernel aborts the section before it calls the handler.
+    if (((ucontext_t *)ctx)->uc_mcontext.gregs[REG_RIP] == (greg_t)(uintptr_t)rseq_aborted)
+        __atomic_add_fetch(&by_signals, 1, __ATOMIC_RELAXED);
 }
 
 int main(void) {
@@ -88,6 +95,7 @@ int main(void) {
     CHECK(sched_setaffinity(0, sizeof all, &all) == 0);
     puts("cpu_id right");
     handle(SIGALRM, tick, SA_RESTART);
+    mask(SIG_BLOCK, SIGALRM);
     struct itimerval fast = {{0, 500}, {0, 500}};
     CHECK(setitimer(ITIMER_REAL, &fast, NULL) == 0);
     pthread_t t[4];
@@ -96,7 +104,7 @@ int main(void) {
     long sum = 0;
     for (int i = 0; i < 64; i++) sum += per_cpu[i].count;
     printf("%ld counted\n", sum);
-    fprintf(stderr, "%d aborts\n", aborts);
-    CHECK(aborts > 0);
+    fprintf(stderr, "%d aborts, %d by signals\n", aborts, by_signals);
+    CHECK(aborts > 0 && by_signals > 0);
     return PASS;
 }

@@ -1,5 +1,5 @@
-// Blocked calls and signals. With SA_RESTART read, waitpid, futex and accept go on; without it they return EINTR;
-// poll, nanosleep and epoll_wait return EINTR in either case; after a stop and continue (no handler at all)
+// Blocked calls and signals. With SA_RESTART read, waitpid and futex go on; without it read and futex return EINTR;
+// poll and nanosleep return EINTR in either case; after a stop and continue (no handler at all)
 // nanosleep and poll resume through restart_syscall.
 //#Libs: -pthread
 //#Expect-stdout: restarted: read waitpid futex
@@ -107,7 +107,7 @@ int main(void) {
     hits = 0;
     pthread_t t;
     PT(pthread_create(&t, NULL, waker, NULL));
-    // Signals go to the process, so the waking thread must block them.
+    // Signals for the process go to this thread, the main one.
     pid = poke(SIGUSR1, 3, 0);
     while (!__atomic_load_n(&word, __ATOMIC_SEQ_CST)) {
         long r = syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);

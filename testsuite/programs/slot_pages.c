@@ -1,5 +1,5 @@
 // Pages of the program's text disappear while a call is in the kernel, including the page to which it returns: dropped
-// by madvise, from the calling thread or another one, and moved by compaction. The call returns to newly read pages.
+// by madvise, from the calling thread or another one. The call returns to newly read pages.
 //#Libs: -pthread
 //#Expect-stdout: dropped by another thread
 //#Expect-stdout: dropped by itself

@@ -5,6 +5,9 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 
+// Whether the target has returned from fork. In memory that both share.
+static volatile int *forked;
+
 static void as_target(void) {
     CHECK(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
     raise(SIGSTOP);
@@ -13,12 +16,14 @@ static void as_target(void) {
         for (int i = 0; i < 100; i++) getppid();
         _exit(5);
     }
+    *forked = 1;
     int status;
     while (waitpid(pid, &status, 0) == -1) CHECK(errno == EINTR);
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 100 + WTERMSIG(status));
 }
 
 int main(void) {
+    forked = SYS(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     pid_t pid = SYS(fork());
     if (pid == 0) as_target();
     int status, steps = 0;
@@ -30,6 +35,7 @@ int main(void) {
         if (!WIFSTOPPED(status)) break;
         steps++;
     }
+    CHECK(*forked);
     if (WIFSTOPPED(status)) {
         CHECK(ptrace(PTRACE_DETACH, pid, NULL, NULL) == 0);
         CHECK(waitpid(pid, &status, 0) == pid);

@@ -1,5 +1,5 @@
-// TCP over loopback, IPv4 and IPv6: a server thread, many connections, half-close, non-blocking connect, options,
-// urgent readers, reset.
+// TCP over loopback, IPv4 and IPv6: a server thread, many connections, half-close, a refused connection, non-blocking
+// connect.
 //#Libs: -pthread
 //#Expect-stdout: IPv4 echoed 50
 //#Expect-stdout: IPv6 echoed 50

@@ -1,4 +1,4 @@
-// POSIX timers (signal, thread, per-thread signal), interval timers of all three clocks, alarm, sleeps of every kind:
+// POSIX timers (signal, thread), interval timers of all three clocks, alarm, sleeps of every kind:
 // never early; no promise on late.
 //#Libs: -pthread -lrt
 //#Expect-stdout: sleeps not early

@@ -1,4 +1,4 @@
-// SIGTRAP: int3, int1, and single-stepping oneself by the trap flag, over ordinary instructions and over a call into
+// SIGTRAP: int3, and single-stepping oneself by the trap flag, over ordinary instructions and over a call into
 // the kernel (whose own instructions must not be stepped).
 //#Expect-stdout: int3 30
 //#Expect-stdout: stepped some

@@ -2,6 +2,7 @@
 // handler.
 //#Expect-stdout: 3 coroutines, 3000 switches
 //#Expect-stdout: interrupted on a coroutine
+//#Expect-stdout: left a handler 10
 #include "common.h"
 #include <ucontext.h>
 
@@ -24,6 +25,12 @@ static void body(int me) {
 static void tick(int sig, siginfo_t *si, void *ctx) {
     (void)sig, (void)si, (void)ctx;
     ticks++;
+}
+
+static void leave(int sig, siginfo_t *si, void *ctx) {
+    (void)sig, (void)si, (void)ctx;
+    setcontext(&main_context);
+    CHECK(!"reached");
 }
 
 static void spin(void) {
@@ -50,5 +57,20 @@ int main(void) {
     makecontext(&co[0], spin, 0);
     CHECK(swapcontext(&main_context, &co[0]) == 0);
     puts("interrupted on a coroutine");
+    handle(SIGUSR1, leave, 0);
+    volatile int left = 0;
+    for (volatile int i = 0; i < 10; i++) {
+        volatile int again = 0;
+        CHECK(getcontext(&main_context) == 0);
+        if (!again++) {
+            raise(SIGUSR1);
+            CHECK(!"reached");
+        }
+        left++;
+        // The context has the signal mask of before.
+        sigset_t now;
+        CHECK(sigprocmask(SIG_SETMASK, NULL, &now) == 0 && !sigismember(&now, SIGUSR1));
+    }
+    printf("left a handler %d\n", left);
     return PASS;
 }

@@ -2,6 +2,7 @@
 // from the excepted range, and calls that the selector permits, are made.
 //#Expect-stdout: dispatched 6
 //#Expect-stdout: let through
+//#Expect-stdout: excepted range
 #include "common.h"
 #include <sys/prctl.h>
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
@@ -42,5 +43,14 @@ int main(void) {
     selector = 1;
     CHECK_EQ(getuid(), uid);
     puts("let through");
+    // The jit's page may call the kernel at any time, and the rest of the program may not.
+    selector = 0;
+    CHECK(prctl(PR_SET_SYSCALL_USER_DISPATCH, 1, jit, 4096, &selector) == 0);
+    selector = 1;
+    CHECK_EQ(((long (*)(void))(uintptr_t)jit)(), parent);
+    CHECK_EQ(selector, 1);
+    CHECK_EQ(getppid(), 1007);
+    CHECK(prctl(PR_SET_SYSCALL_USER_DISPATCH, 0, 0, 0, 0) == 0);
+    puts("excepted range");
     return PASS;
 }

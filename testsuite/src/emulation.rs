@@ -1,7 +1,7 @@
 //! Boots that died of a fault of QEMU's emulation and are made again. Each is reported and counted,
 //! and its log is kept. The log proves the fault ([`kernel_log::is_emulation_fault`]). It kills about
-//! one in several hundred boots, of which a run of all suites has about six hundred. If it comes much
-//! more often, something else is wrong as well, so the number of repetitions is limited.
+//! one in several hundred boots, of which a run of all suites has about three hundred. If it comes
+//! much more often, something else is wrong as well, so the number of repetitions is limited.
 
 use std::fs;
 use std::fs::OpenOptions;
