@@ -24,6 +24,7 @@ static void as_target(void) {
 
 int main(void) {
     forked = SYS(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    stay_here();
     pid_t pid = SYS(fork());
     if (pid == 0) as_target();
     int status, steps = 0;

@@ -116,6 +116,7 @@ static void trace_calls(const char *path) {
 }
 
 static void breakpoints(const char *path, const struct places *p) {
+    cpu_set_t cpus = stay_here();
     pid_t pid = start_target(path, 0);
     for (int i = 0; i < 5; i++) {
         run_to(pid, p->tick);
@@ -162,6 +163,7 @@ static void breakpoints(const char *path, const struct places *p) {
     puts("registers set");
     CHECK(kill(pid, SIGKILL) == 0);
     expect_signal(pid, SIGKILL);
+    CHECK(sched_setaffinity(0, sizeof cpus, &cpus) == 0);
 }
 
 static void debug_register(pid_t pid, int n, unsigned long value) {

@@ -23,16 +23,16 @@ use crate::tools;
 use crate::tools::Tools;
 use crate::verdict::Run;
 
-/// The image's directory of programs.
+/// The directory of the programs in the image.
 pub const DIR: &str = "/ukl/battery";
 
-/// How many boots a batch gets when its programs break the kernel.
+/// The maximum number of boots for a batch whose programs break the kernel.
 const BOOTS: usize = 12;
 
 /// The result of each program, by name.
 pub type Results = HashMap<String, Run>;
 
-/// Runs programs that need the same machine, in one boot if none breaks the kernel.
+/// Runs programs that need the same machine. One boot is enough if none of them breaks the kernel.
 pub fn run(tools: &Tools, place: Place, machine: &Machine, programs: &[&Program]) -> Results {
     let mut results = Results::new();
     let mut left: Vec<&Program> = Vec::new();
@@ -125,7 +125,7 @@ fn one_boot(
     args.extend(driver_args(programs));
     let limits = programs.iter().map(|program| program.directives.timeout);
     let limit = BOOT + limits.clone().sum::<Duration>();
-    // The driver stops what takes too long. If it does not, the machine is dead.
+    // The driver stops a program that takes too long. If it does not, the machine is dead.
     let longest = limits.max().unwrap_or_default();
     let silence = Some(tools::patient(longest * WAIT + BOOT));
     let mut env = vec![format!("UKL_HELPERS={GUEST_HELPERS}")];
@@ -230,7 +230,7 @@ fn all_failed(programs: &[&Program], trouble: &str) -> Results {
 pub struct Report {
     /// The results of the programs that ended, in order.
     pub ended: Vec<(String, Run)>,
-    /// The program that had begun last and has not ended.
+    /// The program that began last, if it has not ended.
     pub begun: Option<String>,
     /// The NMIs that the guest has taken.
     pub nmis: u64,

@@ -1,10 +1,10 @@
-//! The boots of one test: the only way for a test to boot, and the scan of what the kernels logged.
+//! The boots of one test: the only way for a test to boot, and the scan of the kernels' logs.
 //!
 //! [`Tools::tool`](crate::tools::Tools::tool) and the `PATH` of [`project::path`](crate::project::path)
 //! lead to the `ukl-run` of this module and to no other. It is a script that adds `--log` with a
 //! file in the test's directory, so that no boot goes unrecorded, not even one that a build system
-//! makes. When the test is over, the [`harness`](crate::harness) searches all of these logs for what a
-//! healthy kernel does not say.
+//! makes. When the test is over, the [`harness`](crate::harness) searches all of these logs for
+//! messages that a healthy kernel does not print.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -23,8 +23,7 @@ use anyhow::ensure;
 
 use crate::kernel_log;
 
-/// The variable by which a command says what its boot's log is to be called. Without it, the log is
-/// called by the time.
+/// The environment variable that names the log of a command's boot. Without it, the name is the time.
 const NAME: &str = "UKL_TEST_LOG";
 
 /// The `ukl-run` of one test, and the logs of its boots.
@@ -83,7 +82,7 @@ impl Boots {
         Ok(logs)
     }
 
-    /// How many boots there were. In each, a program has to have run at ring 0.
+    /// Returns the number of boots. It is an error if no program ran at ring 0 in one of them.
     pub fn count_at_ring_0(&self) -> Result<usize> {
         let logs = self.logs()?;
         for log in &logs {
@@ -96,8 +95,8 @@ impl Boots {
         Ok(logs.len())
     }
 
-    /// Says that the test provokes a complaint of the kernel on purpose: a line with this text.
-    /// The scan then requires it, and still accepts no other.
+    /// Declares that the test provokes a complaint of the kernel on purpose: a line with this text.
+    /// The scan then requires this complaint, and accepts no other.
     pub fn provokes(&self, text: &str) {
         *self.provoked() = Some(text.into());
     }
@@ -116,7 +115,7 @@ impl Boots {
         Ok(None)
     }
 
-    /// No kernel complained, except as [`provoked`](Boots::provokes).
+    /// Checks that no kernel complained, except as [`provoked`](Boots::provokes).
     pub fn scan(&self) -> Result<()> {
         let provoked = self.provoked();
         let mut seen = false;
@@ -140,7 +139,7 @@ impl Boots {
         Ok(())
     }
 
-    /// Copies the logs to a directory of this name under `to`, for whoever examines a failure.
+    /// Copies the logs to a directory of the test's name in `to`, so that a failure can be examined.
     pub fn keep(&self, to: &Path) {
         let Some(name) = self.dir.file_name() else {
             return;

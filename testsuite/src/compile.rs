@@ -21,10 +21,10 @@ use crate::process;
 use crate::tools;
 use crate::tools::Tools;
 
-/// A link of a program takes a second or two.
+/// The time limit of one link, which normally takes a second or two.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Where the programs find their helpers in the guest.
+/// The directory of the helpers in the guest.
 pub const GUEST_HELPERS: &str = "/ukl/helpers";
 
 /// A program of the battery.
@@ -36,7 +36,7 @@ pub struct Program {
     pub source: PathBuf,
     /// The directives in its comments.
     pub directives: Directives,
-    /// Linked without and with shared stacks.
+    /// The output of the links without and with shared stacks.
     built: [OnceLock<std::result::Result<Built, String>>; 2],
     image: Mutex<()>,
 }
@@ -156,7 +156,8 @@ impl Program {
     }
 }
 
-/// An ordinary program that programs of the battery start: static, compiled by the host's compiler.
+/// Compiles an ordinary program that programs of the battery start. It is static, and the host's
+/// compiler compiles it.
 pub fn helper(tools: &Tools, name: &str) -> Result<PathBuf> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one_at_a_time = ONE.lock().unwrap_or_else(|e| e.into_inner());
@@ -177,7 +178,7 @@ pub fn helper(tools: &Tools, name: &str) -> Result<PathBuf> {
     Ok(output)
 }
 
-/// Where the helpers are on this machine.
+/// The directory of the helpers on this machine.
 pub fn host_helpers(tools: &Tools) -> PathBuf {
     tools.out.join("helpers")
 }
@@ -237,7 +238,7 @@ fn headers() -> Vec<PathBuf> {
     headers
 }
 
-/// Runs a command unless it ran before with the same arguments on the same files.
+/// Runs a command, unless it has already run with the same arguments on the same files.
 fn remake(stamp: &Path, inputs: &[PathBuf], command: &mut Command) -> Result<()> {
     let mut hasher = DefaultHasher::new();
     format!("{command:?}").hash(&mut hasher);

@@ -22,10 +22,10 @@ use crate::process::WAIT;
 use crate::tools::Tools;
 use crate::tools::patient;
 
-/// For a boot with gdb attached.
+/// The time limit for a boot with gdb attached.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// A running ukl-run, which does not outlive its test.
+/// A running ukl-run, which is killed at the end of its test.
 struct Machine(Child);
 
 impl Drop for Machine {
@@ -37,17 +37,18 @@ impl Drop for Machine {
     }
 }
 
-/// What came of a session.
+/// The result of a session.
 #[derive(Debug)]
 pub struct Session {
     /// What gdb and ukl-run printed.
     pub text: String,
-    /// How ukl-run ended; nothing if it was still running, and was ended.
+    /// How ukl-run ended. Nothing if it was still running, and was killed.
     pub status: Option<ExitStatus>,
 }
 
-/// Boots what `words` say to `ukl-run`, and gives gdb these commands. If `to_the_end`, the program
-/// goes on then to its end; else the machine is stopped. `log` is the name of the kernel's log.
+/// Boots with `words` as the arguments of `ukl-run`, and gives gdb these commands. If `to_the_end`, the
+/// program then runs to its end. Otherwise the machine is killed. `log` is the name of the kernel's
+/// log.
 pub fn session(
     tools: &Tools,
     log: &str,
@@ -95,8 +96,8 @@ pub fn session(
     Ok(Session { text, status })
 }
 
-/// Boots what `words` say to `ukl-run`, up to the beginning of one of the program's functions, and
-/// returns the processor's privilege level there. The machine ends with that.
+/// Boots with `words` as the arguments of `ukl-run`, stops at the beginning of a function of the
+/// program, and returns the processor's privilege level there. The machine is then killed.
 pub fn ring_at(tools: &Tools, name: &str, function: &str, words: &[&OsStr]) -> Result<u32> {
     let commands = [
         &format!("break {function}"),

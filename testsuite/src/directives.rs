@@ -32,7 +32,7 @@ pub struct Mode {
 }
 
 impl Mode {
-    /// All policies, the plainest first.
+    /// All policies, beginning with the one that skips nothing.
     pub fn all() -> impl Iterator<Item = Mode> {
         (0..8).map(|bits| Mode {
             bypass: bits & 1 != 0,
@@ -79,7 +79,7 @@ impl Place {
         matches!(self, Place::Ring0(mode) if mode.shared)
     }
 
-    /// The variables by which the program checks that it runs where it should.
+    /// The environment variables that tell the program which ring and policy it has to find.
     pub fn environment(self) -> [String; 2] {
         // The policy bits of personality(2), UKL_POLICY_* in asm/ukl.h.
         let policy = match self {
@@ -141,7 +141,7 @@ pub struct Skip {
     pub host: bool,
     /// The guest, as an ordinary process.
     pub ring3: bool,
-    /// The guest, in any way to be at ring 0.
+    /// The guest, at ring 0 with any policy.
     pub ring0: bool,
 }
 
@@ -319,7 +319,7 @@ fn signal(name: &str) -> Result<i32> {
     })
 }
 
-/// Splits as a shell does: blanks separate; quotes and backslashes keep together.
+/// Splits words as a shell does: at blanks that are neither quoted nor behind a backslash.
 pub fn words(text: &str) -> Result<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

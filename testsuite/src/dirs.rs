@@ -16,7 +16,7 @@ pub fn scratch(tools: &Tools, name: &str) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// The word for `-v` that shows a directory to the guest as `/data`.
+/// The argument of `-v` that makes a directory `/data` in the guest.
 pub fn volume(dir: &Path) -> String {
     format!("{}:/data", dir.display())
 }

@@ -25,10 +25,10 @@ use crate::tools;
 use crate::tools::Tools;
 use crate::verdict::Run;
 
-/// What a boot may take before the program starts and after it has ended.
+/// The time limit for what a boot does before the program starts and after it has ended.
 pub const BOOT: Duration = Duration::from_secs(60);
 
-/// What the boot of a project's program may take.
+/// The time limit for the boot of a project's program.
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// A boot to be made.
@@ -42,7 +42,7 @@ pub struct Boot<'a> {
     pub machine: &'a Machine,
     /// How long the program may take.
     pub limit: Duration,
-    /// If set, the kernel's log has to grow within this time, again and again.
+    /// If set, the longest time in which the kernel's log may stay the same.
     pub silence: Option<Duration>,
     /// More options for `ukl-run`.
     pub options: &'a [String],
@@ -59,7 +59,7 @@ impl Boot<'_> {
         format!("{}.log", self.name)
     }
 
-    /// The command that makes it.
+    /// The command that boots.
     pub fn command(&self, tools: &Tools) -> Command {
         let mut command = tools.ukl_run(&self.log_name());
         let limit = tools::patient(self.limit + BOOT) * WAIT;
@@ -78,7 +78,7 @@ impl Boot<'_> {
         command
     }
 
-    /// Makes it. The log is returned even when the machine died; the caller searches it, by
+    /// Boots. The log is returned even if the machine died. The caller searches it, by
     /// [`judge`](crate::verdict::judge), or lets the [`harness`](crate::harness) do so.
     pub fn run(&self, tools: &Tools) -> Result<(Output, String)> {
         let log = tools.boots.log(&self.log_name());
@@ -96,8 +96,8 @@ impl Boot<'_> {
         Ok((output, boots::read(&log).unwrap_or_default()))
     }
 
-    /// Makes it, and makes it again where it died of the emulation. For boots that no test is
-    /// repeated for as a whole.
+    /// Boots, and boots again if the machine died of a fault of the emulation. This is for tests that
+    /// are not repeated as a whole.
     pub fn run_past_faults(&self, tools: &Tools) -> Result<(Output, String)> {
         loop {
             let (output, log) = self.run(tools)?;
@@ -132,7 +132,7 @@ pub fn run(tools: &Tools, log: &str, words: &[&OsStr], stdin: &[u8]) -> Result<O
     Ok(output)
 }
 
-/// There was a guest, and the program ran at ring 0, unless `ukl-run` was told otherwise.
+/// Checks that there was a guest, and that the program ran at ring 0 unless `--ring3` was given.
 pub fn at_its_ring(log: &Path, words: &[&OsStr]) -> Result<()> {
     let text = boots::read(log)?;
     match words.contains(&OsStr::new("--ring3")) {
@@ -171,7 +171,7 @@ pub fn run_alone(tools: &Tools, program: &Program, place: Place) -> Result<Run> 
     let (output, log) = boot.run_past_faults(tools)?;
     let mut trouble = None;
     let end = match output.end {
-        // ukl-run says how the program was killed as a shell does.
+        // ukl-run reports a signal by the exit status, as a shell does.
         Some(End::Exit(code)) if code > 128 && code < 128 + 65 => Some(End::Signal(code - 128)),
         Some(End::Exit(124)) => None,
         Some(End::Exit(code @ (125 | 255))) => {

@@ -1,5 +1,5 @@
-//! What the tests that boot have in common: names, the scan of the kernels' logs, and a second try
-//! after a fault of the emulation.
+//! The common part of the tests that boot: names, turns, the scan of the kernels' logs, and the
+//! repetition after a fault of the emulation.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::turns;
 /// A test.
 pub type Test = fn(&Tools) -> Result<()>;
 
-/// Runs the tests that the command line asks for. `suite` goes in front of their names.
+/// Runs the tests that the command line selects. Their names begin with `suite`.
 pub fn run(suite: &str, tests: &[(&str, Test)]) -> ExitCode {
     let tests = tests.iter().map(|&(name, test)| (name.to_owned(), test));
     run_all(suite, tests)
 }
 
-/// The same for tests that are made at run time, and for functions that capture something.
+/// The same for tests that are created at run time, and for closures.
 pub fn run_all<T>(suite: &str, tests: impl IntoIterator<Item = (String, T)>) -> ExitCode
 where
     T: Fn(&Tools) -> Result<()> + Send + 'static,
@@ -49,8 +49,8 @@ where
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Runs a test and scans the logs of its boots. If one of them died of the emulation, all that the
-/// test found is void, and it is made again.
+/// Runs a test and scans the logs of its boots. If one of them died of a fault of the emulation, the
+/// result of the test means nothing, and the test is repeated.
 fn judged(tools: &Tools, name: &str, test: impl Fn(&Tools) -> Result<()>) -> Result<()> {
     loop {
         let tools = tools.for_test(name)?;
@@ -59,7 +59,7 @@ fn judged(tools: &Tools, name: &str, test: impl Fn(&Tools) -> Result<()>) -> Res
             emulation::count(&tools.run, name, &log)?;
             continue;
         }
-        // A complaint of the kernel says more than what a test makes of it.
+        // A complaint of the kernel explains more than the failure that follows from it.
         let result = match (result, tools.boots.scan()) {
             (Ok(()), scan) => scan,
             (Err(error), Ok(())) => Err(error),

@@ -1,9 +1,10 @@
-//! Running a command under a time limit, its output kept.
+//! Runs a command under a time limit and keeps its output.
 //!
-//! A limit is what a command may take on a machine that does nothing else. On a busy one it takes
-//! longer through no fault of its own, so a limit is compared with the processor time that the
-//! command has got: `limit` for each processor of the machine. One that waits for something gets no
-//! processor time, so there is a limit in time as well, which is [`WAIT`] times as long.
+//! A limit says how long a command may take on a machine that does nothing else. On a busy machine the
+//! command takes longer, through no fault of its own. Therefore the limit is compared with the
+//! processor time that the command has got: `limit` for each processor of the machine. A command that
+//! waits for something gets no processor time, so there is also a limit for the time that passes, which
+//! is [`WAIT`] times as long.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -49,14 +50,13 @@ pub fn end_of(status: ExitStatus) -> End {
     }
 }
 
-/// Runs a command to its end, or until its limit (see above). It has a process group of its own,
-/// which dies with it.
+/// Runs a command until it ends or reaches its limit (see above). It has a process group of its own,
+/// which is killed when the command ends.
 pub fn run(command: &mut Command, limit: Duration) -> Result<Output> {
     run_while(command, limit, || true)
 }
 
-/// The same for a command that is stopped as soon as `goes_on` says no. That is asked every other
-/// second.
+/// The same, but also stops the command when `goes_on` returns false. It is called every two seconds.
 pub fn run_while(
     command: &mut Command,
     limit: Duration,
@@ -99,12 +99,12 @@ pub struct Patience {
     begin: Instant,
     /// The processor time that it had got before.
     used: Duration,
-    /// Counting takes time, too: when to do so next.
+    /// When to count the processor time next, because counting takes time, too.
     next: Instant,
 }
 
 impl Patience {
-    /// For a group that has just been made.
+    /// For a group that has just been created.
     pub fn new(group: u32, limit: Duration) -> Self {
         let begin = Instant::now();
         Patience {
@@ -116,7 +116,7 @@ impl Patience {
         }
     }
 
-    /// For the same group, from now on.
+    /// Starts a new limit for the same group.
     pub fn again(&self, limit: Duration) -> Self {
         Patience {
             used: processor_time(self.group),
@@ -124,7 +124,7 @@ impl Patience {
         }
     }
 
-    /// Whether the group has used up its limit, or `goes_on` says no.
+    /// Whether the group has used up its limit, or `goes_on` returns false.
     pub fn is_over(&mut self, goes_on: impl FnOnce() -> bool) -> bool {
         let now = Instant::now();
         if now < self.next {
@@ -152,7 +152,7 @@ fn processor_time(group: u32) -> Duration {
 
 /// From a line of /proc/PID/stat: utime, stime, cutime and cstime, if the process is of the group.
 fn ticks_of(stat: &str, group: u32) -> Option<u32> {
-    // The name, in parentheses, may have anything in it. Behind it: state, ppid, pgrp.
+    // The name is in parentheses and may contain anything. State, ppid and pgrp follow it.
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
     if fields.get(2)?.parse() != Ok(group) {
         return None;
@@ -175,9 +175,9 @@ pub fn check(command: &mut Command, limit: Duration) -> Result<Vec<u8>> {
     }
 }
 
-/// Kills a process group that we made, by the id of its first process.
+/// Kills a process group that the tests have created. Its number is the id of its first process.
 pub fn kill_group(leader: u32) {
-    // There is no safe interface to kill() in the standard library; the command is as good.
+    // The standard library has no safe interface to kill(2).
     let _ = Command::new("kill")
         .args(["-KILL", "--", &format!("-{leader}")])
         .stderr(Stdio::null())

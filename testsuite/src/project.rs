@@ -17,10 +17,10 @@ use crate::tools;
 use crate::tools::Tools;
 use crate::tools::patient;
 
-/// No build takes longer.
+/// The time limit of one step of a build.
 const BUILD: Duration = Duration::from_secs(1200);
 
-/// For rustc, which by default does not yet tell what its linker says.
+/// The option that makes rustc print what its linker prints.
 pub const TELL: &str = "-Wlinker-messages";
 
 /// A project to build.
@@ -30,11 +30,11 @@ pub struct Project<'a> {
     pub name: &'a str,
     /// The source package.
     pub package: &'a str,
-    /// Files that its instructions ask the builder to write: path and text.
+    /// Files that the project's instructions ask the builder to write: path and text.
     pub files: &'a [(&'a str, &'a str)],
-    /// The commands, each split at blanks, that build it.
+    /// The commands that build it. Each is split at blanks.
     pub steps: &'a [&'a str],
-    /// What has to be there then, image and all.
+    /// The program that the build makes, beside which the image has to be.
     pub product: &'a str,
 }
 
@@ -48,8 +48,8 @@ pub const REDIS: Project<'static> = Project {
 };
 
 impl Project<'_> {
-    /// Builds it with the tools as the compiler, unless it was built with these very tools before.
-    /// Returns its directory.
+    /// Builds it with the tools as the compiler, unless the same tools have already built it. Returns
+    /// its directory.
     pub fn build(&self, tools: &Tools) -> Result<PathBuf> {
         let dir = tools.out.join("projects").join(self.name);
         let stamp = dir.with_extension("stamp");
@@ -81,11 +81,11 @@ impl Project<'_> {
     }
 }
 
-/// What stands behind the compiler when make links redis-server in this directory, but for the
+/// The arguments of the compiler when make links redis-server in this directory, without `-o` and the
 /// output.
 pub fn link_of_redis(dir: &Path) -> Result<Vec<String>> {
     let mut make = Command::new("make");
-    // As if an object were new, and nothing done about it.
+    // make prints the commands as if one object were new, and runs none of them.
     make.current_dir(dir)
         .args(["-n", "V=1", "-W", "adlist.o"])
         .args(["CC=cc", "MALLOC=libc", "redis-server"]);
@@ -99,7 +99,7 @@ pub fn link_of_redis(dir: &Path) -> Result<Vec<String>> {
     Ok(words.split_whitespace().skip(1).map(String::from).collect())
 }
 
-/// Says which tools these are, for what is not to be built anew with the same ones.
+/// Identifies the tools, by size and time, so that nothing is built again with the same ones.
 pub fn key(tools: &Tools) -> Result<String> {
     let mut key = String::new();
     for input in tools.inputs() {
@@ -139,7 +139,7 @@ pub fn crate_source(tools: &Tools, name: &str, package: &str, version: &str) -> 
     )?;
     let mut vendor = command(tools, &dir, "cargo vendor -q vendor")?;
     process::check(&mut vendor, patient(BUILD))?;
-    // Alone, where no project around it and no vendored dependencies have a say.
+    // Outside of the project that fetched it, whose vendored dependencies cargo would use otherwise.
     let crates = tools.out.join("crates.io");
     fs::create_dir_all(&crates)?;
     let place = crates.join(name);
@@ -157,7 +157,7 @@ pub fn command(tools: &Tools, dir: &Path, words: &str) -> Result<Command> {
         .args(words)
         .current_dir(dir)
         .env("PATH", path(tools)?);
-    // The image is made beside the program by default; nothing of ours may reach in.
+    // No setting of the tests' own environment may influence the build.
     for name in [
         "UKL_FLAGS",
         "UKL_IMAGE",

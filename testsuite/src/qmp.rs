@@ -20,7 +20,7 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// The option that makes a machine listen there.
+    /// The options of `ukl-run` that make a machine listen on this socket.
     pub fn options(socket: &Path) -> [String; 2] {
         [
             "--qemu-arg=-qmp".into(),
@@ -28,7 +28,7 @@ impl Qmp {
         ]
     }
 
-    /// Connects, as soon as the machine is there.
+    /// Connects as soon as the machine listens.
     pub fn connect(socket: &Path, patience: Duration) -> Result<Self> {
         let deadline = Instant::now() + patience;
         let stream = loop {
@@ -55,8 +55,8 @@ impl Qmp {
             .map(drop)
     }
 
-    /// The registers of the first processor, as QEMU's monitor for people shows them: `NAME=` with
-    /// hexadecimal digits behind.
+    /// The registers of the first processor, as QEMU's human monitor prints them: `NAME=` followed by
+    /// hexadecimal digits.
     pub fn registers(&mut self) -> Result<String> {
         self.ask(
             "{\"execute\":\"human-monitor-command\",\
@@ -64,7 +64,7 @@ impl Qmp {
         )
     }
 
-    /// Sends a command and returns the answer's line, in JSON still.
+    /// Sends a command and returns the line of the answer, which is JSON.
     fn ask(&mut self, command: &str) -> Result<String> {
         let mut stream = self.lines.get_ref();
         stream.write_all(format!("{command}\n").as_bytes())?;

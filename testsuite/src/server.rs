@@ -24,10 +24,10 @@ use crate::relay::Relay;
 use crate::tools::Tools;
 use crate::tools::patient;
 
-/// A server answers within this time after its start.
+/// The time limit for a server's first answer, and for its end.
 const START: Duration = Duration::from_secs(60);
 
-/// No server runs longer.
+/// The time limit for the whole run of a server.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// A server in a guest, its port forwarded to one of this machine, and a relay in front of it.
@@ -76,7 +76,7 @@ impl Server {
         })
     }
 
-    /// Tries until it answers.
+    /// Calls `answer` with the port until it succeeds.
     pub fn wait_for<T>(&mut self, mut answer: impl FnMut(u16) -> Result<T>) -> Result<T> {
         loop {
             match answer(self.port) {
@@ -92,17 +92,17 @@ impl Server {
         }
     }
 
-    /// A time limit for what it does from now on.
+    /// A time limit that starts now.
     pub fn patience(&self, limit: Duration) -> Patience {
         self.patience.again(patient(limit))
     }
 
-    /// What it has printed.
+    /// The end of what the server has printed.
     pub fn said(&self) -> String {
         process::tail(&fs::read(&self.output).unwrap_or_default(), 4000)
     }
 
-    /// Waits for its own end, which has to be this one.
+    /// Waits until the server ends by itself, with this status.
     pub fn ends_with(mut self, code: i32) -> Result<()> {
         self.patience = self.patience(START);
         while !self.patience.is_over(|| true) {
@@ -119,7 +119,7 @@ impl Server {
         bail!("did not end:\n{}", self.said());
     }
 
-    /// Cuts the power.
+    /// Kills the machine, as a power cut would.
     pub fn cut(mut self) -> Result<()> {
         self.kill();
         self.was_at_its_ring()

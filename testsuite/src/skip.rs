@@ -1,10 +1,10 @@
-//! Tests that cannot be made on this machine. The tests of the tools have this file, too.
+//! Tests that cannot run on this machine. The tests of the tools include this file, too.
 
 use std::io::Write as _;
 
-/// Says that a test is left out, and why. With `UKL_TEST_NO_SKIPS=1` in the environment, as `make
-/// test` has it, that is a failure. Otherwise the test passes, so it leaves a line in the file
-/// `skipped` of the run's directory, for `testsuite/run` to count it as what it is.
+/// Skips a test, with the reason. With `UKL_TEST_NO_SKIPS=1` in the environment, which `make test`
+/// sets, this is a failure. Otherwise the test harness counts the test as passed, so this adds a line
+/// to the file `skipped` in the run's directory, and `testsuite/run` counts it as skipped.
 pub fn skip(why: &str) {
     let allowed = std::env::var_os("UKL_TEST_NO_SKIPS").is_none_or(|value| value != "1");
     assert!(allowed, "left out: {why}");

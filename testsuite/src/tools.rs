@@ -18,7 +18,7 @@ pub struct Tools {
     pub bin: PathBuf,
     /// Built programs, images and logs.
     pub out: PathBuf,
-    /// What the processes of one run of the tests share: `UKL_TEST_RUN`, or a directory of this
+    /// The directory that the processes of one run of the tests share: `UKL_TEST_RUN`, or one of this
     /// process.
     pub run: PathBuf,
     /// The `ukl-run` of this test.
@@ -74,7 +74,7 @@ impl Tools {
         })
     }
 
-    /// One of the tools. `ukl-run` is the one that keeps the logs of this test's boots.
+    /// The path of a tool. That of `ukl-run` is the script that keeps the logs of this test's boots.
     pub fn tool(&self, name: &str) -> PathBuf {
         match name {
             "ukl-run" => self.boots.dir().join(name),
@@ -82,7 +82,7 @@ impl Tools {
         }
     }
 
-    /// A boot, whose log is to have this name.
+    /// A command that boots, and whose log has this name.
     pub fn ukl_run(&self, log: &str) -> Command {
         self.boots.command(log)
     }

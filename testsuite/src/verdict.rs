@@ -7,10 +7,10 @@ use crate::directives::End;
 use crate::kernel_log;
 use crate::process::tail;
 
-/// The observations of one run.
+/// What was observed in one run.
 #[derive(Debug, Clone, Default)]
 pub struct Run {
-    /// How the program ended; nothing if it did not.
+    /// How the program ended. Nothing if it did not end.
     pub end: Option<End>,
     /// Its standard output.
     pub stdout: Vec<u8>,
@@ -22,7 +22,7 @@ pub struct Run {
     pub trouble: Option<String>,
 }
 
-/// Succeeds if the run is as the directives say; otherwise describes the differences.
+/// Succeeds if the run is as the directives say. Otherwise the error describes the differences.
 pub fn judge(directives: &Directives, run: &Run) -> Result<(), String> {
     let mut wrong = String::new();
     if let Some(trouble) = &run.trouble {

@@ -23,7 +23,7 @@ use testsuite::turns;
 use testsuite::verdict::Run;
 use testsuite::verdict::judge;
 
-/// Up to so many programs of a place are booted one by one.
+/// If no more than this number of programs is selected for a place, each is booted on its own.
 const FEW: usize = 3;
 
 /// The results of the shared boots, as they come.
@@ -94,7 +94,7 @@ fn trials(arguments: &Arguments) -> anyhow::Result<Vec<Trial>> {
             }));
         }
     }
-    // Two go side by side, as most machines have at least two processors.
+    // Two batches run side by side, because most machines have at least two processors.
     let mut queue: Vec<_> = Vec::new();
     for place in [Place::Ring3].into_iter().chain(ring0) {
         let (mine, others) = batches.into_iter().partition(|((of, _), _)| *of == place);
@@ -125,7 +125,7 @@ fn trials(arguments: &Arguments) -> anyhow::Result<Vec<Trial>> {
     Ok(trials)
 }
 
-/// Keeps the kernel's log of a run that failed.
+/// Keeps the kernel's log of a failed run.
 fn keep(tools: &Tools, name: &str, run: &Run) {
     let dir = tools.run.join("failed");
     let _ = fs::create_dir_all(&dir);
@@ -136,7 +136,7 @@ fn name(place: Place, program: &Program) -> String {
     format!("{}/{}", place.name(), program.name)
 }
 
-/// Whether the command line asks for this test, by libtest's rules.
+/// Whether the command line selects this test, by libtest's rules.
 fn is_chosen(arguments: &Arguments, name: &str) -> bool {
     let matches = |pattern: &String| {
         if arguments.exact {

@@ -1,5 +1,5 @@
-//! Ways to boot an image and to end: plain QEMU, each kind of machine, hardly any memory, a dead
-//! kernel, a time limit; and what the processor is set to meanwhile.
+//! Ways to boot an image and to end: plain QEMU, each kind of machine, very little memory, a dead
+//! kernel, a time limit. Also the processor's protection bits while a program runs.
 
 use std::fs;
 use std::process::Command;
@@ -47,8 +47,8 @@ fn run(tools: &Tools, program: &str, options: &[&str], args: &[&str]) -> Result<
     process::run(command.args(options).arg(image).args(args), patient(LIMIT))
 }
 
-/// The image is an ordinary bzImage: QEMU boots it on its own, and what stands behind `--` on the
-/// kernel's command line is the program's.
+/// The image is an ordinary bzImage. QEMU boots it without `ukl-run`, and the words behind `--` on the
+/// kernel's command line are the program's arguments.
 fn plain_qemu(tools: &Tools) -> Result<()> {
     let image = compile::driver(tools, Place::Ring3, "greet", "greet", &[])?;
     let mut qemu = Command::new("qemu-system-x86_64");
@@ -121,7 +121,8 @@ fn rings(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// While a program runs at ring 0, the kernel is kept from the pages of ordinary processes as ever.
+/// While a program runs at ring 0, SMEP and SMAP still protect the kernel from the pages of ordinary
+/// processes.
 fn smep_and_smap(tools: &Tools) -> Result<()> {
     const SMEP: u64 = 1 << 20;
     const SMAP: u64 = 1 << 21;
@@ -139,7 +140,7 @@ fn smep_and_smap(tools: &Tools) -> Result<()> {
             let guest = scope.spawn(|| run(tools, "greet", &options, &["spin"]));
             let seen = Qmp::connect(&socket, patient(LIMIT))
                 .and_then(|connected| in_program(qmp.insert(connected), patient(LIMIT)));
-            // It would spin to the end of its time.
+            // The program would spin until its time limit.
             if let Some(qmp) = &mut qmp {
                 let _ = qmp.execute("quit");
             }
@@ -157,7 +158,7 @@ fn smep_and_smap(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// The registers at a moment when the processor is in the program, which has a word in one then.
+/// The registers at a moment when the processor is in the program, which a value in one of them shows.
 fn in_program(qmp: &mut Qmp, limit: Duration) -> Result<String> {
     let deadline = Instant::now() + limit * WAIT;
     while Instant::now() < deadline {
@@ -172,14 +173,14 @@ fn in_program(qmp: &mut Qmp, limit: Duration) -> Result<String> {
     bail!("the program was not seen running");
 }
 
-/// The value of a register in what the monitor says.
+/// The value of a register in the monitor's output.
 fn register(registers: &str, name: &str) -> Option<u64> {
     let (_, behind) = registers.split_once(&format!("{name}="))?;
     let end = behind.find(|c: char| !c.is_ascii_hexdigit())?;
     u64::from_str_radix(&behind[..end], 16).ok()
 }
 
-/// A guest that dies says so: 255, and the end of its log.
+/// If a guest dies, ukl-run ends with 255 and prints the end of the log.
 fn dead_kernel(tools: &Tools) -> Result<()> {
     tools
         .boots
@@ -191,8 +192,8 @@ fn dead_kernel(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// A guest is stopped when its time is up. On a busy machine it may be up before the program starts,
-/// which says nothing: try a longer one then.
+/// A guest is stopped at its time limit. On a busy machine it may reach the limit before the program
+/// starts, which proves nothing. The test then tries a longer limit.
 fn time_limit(tools: &Tools) -> Result<()> {
     for seconds in ["20", "80", "320"] {
         let output = run(tools, "greet", &["--timeout", seconds], &["wait"])?;

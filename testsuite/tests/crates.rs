@@ -1,5 +1,5 @@
-//! Real crates, untouched, as cargo builds them with `RUSTFLAGS="-C linker=ukl-ld"`: ripgrep on a
-//! volume, tokio and axum under load, SQLite's C code, rayon on all processors, and panics.
+//! Unmodified crates that cargo builds with `RUSTFLAGS="-C linker=ukl-ld"`: ripgrep on a volume, tokio
+//! and axum under load, SQLite's C code, rayon on all processors, and panics.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -36,7 +36,7 @@ use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
 
-/// No build takes longer.
+/// The time limit of a build.
 const BUILD: Duration = Duration::from_secs(1200);
 
 fn main() -> ExitCode {
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     )
 }
 
-/// Cargo as a user calls it. The crates are compiled once for all tests and runs.
+/// Cargo as a user runs it. All tests and runs share the compiled crates.
 fn cargo(tools: &Tools, flags: &str, target: &Path) -> Result<Command> {
     let mut cargo = Command::new("cargo");
     for (name, _) in std::env::vars() {
@@ -69,9 +69,9 @@ fn cargo(tools: &Tools, flags: &str, target: &Path) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Cargo does not link anew because of another linker, so what it remembers of the package has to
-/// go. Returns the file for [`project::key`], which is written when all is done, or nothing if
-/// nothing is to be done.
+/// Makes cargo link a package again if the tools have changed, which it would not do by itself: removes
+/// what it has recorded of the package. Returns the file for [`project::key`], which the caller writes
+/// after the build, or nothing if the tools are the same.
 fn outdated(tools: &Tools, target: &Path, profile: &str, package: &str) -> Result<Option<PathBuf>> {
     let stamp = target.join(format!("{package}.stamp"));
     let key = project::key(tools)?;
@@ -92,7 +92,7 @@ fn outdated(tools: &Tools, target: &Path, profile: &str, package: &str) -> Resul
     Ok(Some(stamp))
 }
 
-/// A command that succeeds and has nothing to say.
+/// Runs a command that has to succeed and to print nothing.
 fn silent(command: &mut Command) -> Result<()> {
     let output = process::run(command, patient(BUILD))?;
     ensure!(
@@ -105,7 +105,7 @@ fn silent(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// One of the programs in `testsuite/crates`.
+/// Builds one of the programs in `testsuite/crates`.
 fn build(tools: &Tools, program: &str) -> Result<PathBuf> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one_at_a_time = ONE.lock().unwrap_or_else(|e| e.into_inner());
@@ -115,7 +115,7 @@ fn build(tools: &Tools, program: &str) -> Result<PathBuf> {
         let mut cargo = cargo(tools, &format!("-C linker=ukl-ld {TELL}"), &target)?;
         cargo.args(["build", "-q", "-j2", "--locked"]);
         silent(cargo.current_dir(tools::testsuite().join("crates")))?;
-        // Build scripts run here and are no programs of the user's.
+        // Build scripts run on this machine and get no image.
         let scripts = fs::read_dir(dir.join("build"))?.flatten();
         for file in scripts.flat_map(|script| fs::read_dir(script.path()).into_iter().flatten()) {
             let path = file?.path();
@@ -130,7 +130,7 @@ fn build(tools: &Tools, program: &str) -> Result<PathBuf> {
     Ok(dir.join(program))
 }
 
-/// Runs a program on this machine, which is what it has to do in the guest.
+/// Runs a program on this machine. In the guest it has to do the same.
 fn on_host(program: &Path, args: &[&OsStr]) -> Result<Output> {
     process::run(
         Command::new(program).args(args),
@@ -138,7 +138,7 @@ fn on_host(program: &Path, args: &[&OsStr]) -> Result<Output> {
     )
 }
 
-/// Runs it in the guest, at ring 0 and at ring 3, as on this machine.
+/// Runs it in the guest at ring 0 and at ring 3, and expects the same as on this machine.
 fn same_everywhere(
     tools: &Tools,
     name: &str,
@@ -167,13 +167,13 @@ fn same_everywhere(
     Ok(())
 }
 
-/// ripgrep's source in a directory of this name, to be built as a package of one's own: cargo keeps
-/// to itself what rustc says of other people's, the linker's words among it.
+/// ripgrep's source in a directory of this name, to be built as the user's own package: cargo hides
+/// rustc's messages about other packages, and with them the linker's.
 fn source_of_ripgrep(tools: &Tools, name: &str) -> Result<PathBuf> {
     project::crate_source(tools, name, "ripgrep", "15.2.0")
 }
 
-/// `cargo build` as it is.
+/// Plain `cargo build`.
 fn ripgrep(tools: &Tools) -> Result<()> {
     let target = tools.out.join("crates-plain");
     let rg = target.join("debug/rg");
@@ -188,8 +188,8 @@ fn ripgrep(tools: &Tools) -> Result<()> {
     searches(tools, "ripgrep", &rg)
 }
 
-/// `cargo install`, with the program optimised as a whole. Cargo puts the program elsewhere and
-/// knows nothing of the image.
+/// `cargo install`, with link-time optimisation. Cargo moves the program elsewhere and does not know
+/// about the image.
 fn ripgrep_lto(tools: &Tools) -> Result<()> {
     let target = tools.out.join("crates-lto");
     let root = target.join("root");
@@ -214,7 +214,7 @@ fn ripgrep_lto(tools: &Tools) -> Result<()> {
             output.end == Some(End::Exit(0)) && output.stdout.is_empty(),
             "{cargo:?}: {output:?}"
         );
-        // The directory is not in PATH, cargo says; and nothing else.
+        // Cargo may only say that the directory is not in PATH.
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             said.lines().count() <= 1 && !said.contains("linker"),
@@ -228,7 +228,7 @@ fn ripgrep_lto(tools: &Tools) -> Result<()> {
     searches(tools, "ripgrep-lto", &rg)
 }
 
-/// Searches on a volume find what they find on this machine.
+/// Searches on a volume find the same as on this machine.
 fn searches(tools: &Tools, name: &str, rg: &Path) -> Result<()> {
     let tree = tools::testsuite();
     let guest_tree = format!("{}:{}:ro", tree.display(), tree.display());
@@ -253,8 +253,8 @@ fn searches(tools: &Tools, name: &str, rg: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Several clients keep their connections and get their answers; timers, threads and a task that
-/// panics go on meanwhile.
+/// Several clients keep their connections and get their answers, while timers and threads run and a
+/// task panics.
 fn axum(tools: &Tools) -> Result<()> {
     let program = build(tools, "http")?;
     let mut server = Server::start(tools, "axum.log", 80, &words(&[&"--cpus", &"2", &program]))?;
@@ -298,7 +298,7 @@ impl Client {
         Ok(Client { number, stream })
     }
 
-    /// Asks one thing, and knows what the answer is to be.
+    /// Sends one request and checks the answer.
     fn ask(&mut self, turn: usize) -> Result<()> {
         let number = self.number * 1000 + turn;
         let square = number * number;
@@ -346,7 +346,7 @@ fn sqlite(tools: &Tools) -> Result<()> {
     ensure!(host.end == Some(End::Exit(0)), "{host:?}");
     let args = words(&[&"/tmp/guest.db", &"wal"]);
     same_everywhere(tools, "sqlite", &[], &program, &args, &host)?;
-    // A volume cannot be mapped shared, which that way to keep a journal does.
+    // This journal mode maps a file as shared, which a volume does not support.
     let volume = volume(&dir);
     let options: [&dyn AsRef<OsStr>; 5] =
         [&"-v", &volume, &program, &"/data/guest.db", &"truncate"];

@@ -19,11 +19,11 @@ fn main() -> ExitCode {
     harness::run("cxx", &[("leveldb", leveldb)])
 }
 
-/// How many programs of tests leveldb has.
+/// The number of leveldb's test programs.
 const TESTS: usize = 30;
 
-/// What leveldb's tests are linked with, besides googletest. Debian has it as a shared library only,
-/// so it is made here, by leveldb's compiler: its own C++, too, is to run at ring 0.
+/// Builds the benchmark library, which leveldb's tests are linked with. Debian has it only as a shared
+/// library. It is built with the tools, so that its C++ code runs at ring 0, too.
 fn benchmark(tools: &Tools) -> Result<PathBuf> {
     Project {
         name: "benchmark",
@@ -48,11 +48,11 @@ fn toolchain() -> String {
     file.display().to_string()
 }
 
-/// It waits for no compaction in the background, and fails without UKL, too, in one run of ten on
-/// this build host and in one of three on its processors emulated at ring 3.
+/// A test that does not wait for compaction in the background. Without UKL it fails, too: in one run of
+/// ten on the build host, and in one of three at ring 3 under emulation.
 const RACES: &str = "DBTest.HiddenValuesAreRemoved";
 
-/// All of leveldb's own tests, which ctest runs in guests, as the toolchain file has it.
+/// Runs all of leveldb's own tests. The toolchain file makes ctest run them in guests.
 fn leveldb(tools: &Tools) -> Result<()> {
     let configure = format!(
         "cmake -B out -DCMAKE_TOOLCHAIN_FILE={} -DCMAKE_BUILD_TYPE=Release \

@@ -40,8 +40,8 @@ fn main() -> ExitCode {
     )
 }
 
-/// Breakpoints by function and by line, arguments, locals, the frames above, and what a function
-/// returns.
+/// Breakpoints by function and by line, arguments, locals, the frames above, and the value that a
+/// function returns.
 fn c(tools: &Tools) -> Result<()> {
     let program = compile_c(tools, "c", &["-g", "-O0"])?;
     let text = Session::of(&program, "c").run(
@@ -103,7 +103,7 @@ fn c_from_kernel(tools: &Tools) -> Result<()> {
     )
 }
 
-/// The same for an ordinary process, which comes by another entry.
+/// The same for an ordinary process, which enters the kernel in another way.
 fn c_at_ring3(tools: &Tools) -> Result<()> {
     let program = compile_c(tools, "c", &["-g", "-O0"])?;
     let session = Session {
@@ -164,7 +164,7 @@ fn exceptions(tools: &Tools) -> Result<()> {
     )
 }
 
-/// A system call that was moved out of its function is in it all the same.
+/// A system call that was moved out of its function is still shown in it.
 fn trampolines(tools: &Tools) -> Result<()> {
     let program = compile_c(tools, "raw", &["-g", "-O0"])?;
     let text = Session::of(&program, "trampolines").run(
@@ -194,7 +194,7 @@ fn trampolines(tools: &Tools) -> Result<()> {
     )
 }
 
-/// A program that was compiled without `-g` still has its functions' names.
+/// A program that was compiled without `-g` still has the names of its functions.
 fn without_dwarf(tools: &Tools) -> Result<()> {
     let program = compile_c(tools, "plain", &["-O0"])?;
     let text = Session::of(&program, "without_dwarf").run(tools, &from_kernel("report"))?;
@@ -211,7 +211,7 @@ fn without_dwarf(tools: &Tools) -> Result<()> {
     )
 }
 
-/// gdb's `kill` ends the machine, which is nothing to worry about.
+/// gdb's `kill` ends the machine without an error.
 fn kill(tools: &Tools) -> Result<()> {
     let program = compile_c(tools, "c", &["-g", "-O0"])?;
     let session = Session {
@@ -281,7 +281,7 @@ fn rust_from_kernel(tools: &Tools) -> Result<()> {
     )
 }
 
-/// A panic's backtrace names functions, and lines where the image has the DWARF that was asked for.
+/// A panic's backtrace names functions, and also lines if the image was linked with DWARF.
 fn panics(tools: &Tools) -> Result<()> {
     let place = format!("traced.rs:{}:", mark("traced.rs", "panic"));
     for (name, flags) in [("rust", ""), ("rust-debug", "--ukl-debug")] {
@@ -321,7 +321,7 @@ struct Session<'a> {
     program: &'a Path,
     name: &'a str,
     options: &'a [&'a str],
-    /// What ukl-run ends with.
+    /// The exit status of ukl-run.
     status: i32,
 }
 
@@ -335,13 +335,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Gives gdb these commands, lets the program go on to its end, and returns what was printed.
+    /// Gives gdb these commands, lets the program run to its end, and returns the output.
     fn run(&self, tools: &Tools, commands: &[impl AsRef<str>]) -> Result<String> {
         let mut words: Vec<&OsStr> = self.options.iter().map(OsStr::new).collect();
         words.push(self.program.as_os_str());
         let log = format!("{}.log", self.name);
         let session = debugger::session(tools, &log, &words, commands, true)?;
-        // The program has not been hurt.
+        // The debugger has not changed what the program does.
         let (status, text) = (session.status, session.text);
         let code = status.and_then(|status| status.code());
         ensure!(code == Some(self.status), "ukl-run: {status:?}\n{text}");
@@ -353,7 +353,7 @@ fn source(file: &str) -> PathBuf {
     tools::testsuite().join("debugging").join(file)
 }
 
-/// Where the programs of one test go.
+/// The directory for the programs of one test.
 fn place(tools: &Tools, name: &str) -> Result<PathBuf> {
     let dir = tools.out.join("debugging").join(name);
     fs::create_dir_all(&dir)?;
@@ -383,7 +383,7 @@ fn compile_rust(tools: &Tools, name: &str, flags: &str) -> Result<PathBuf> {
     link(command, &output, &source("traced.rs"))
 }
 
-/// Tests run at the same time, and share programs.
+/// Tests run at the same time and share programs, so only one of them may compile.
 fn link(mut command: Command, output: &Path, source: &Path) -> Result<PathBuf> {
     static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one_at_a_time = ONE.lock().unwrap_or_else(|error| error.into_inner());
@@ -396,7 +396,7 @@ fn link(mut command: Command, output: &Path, source: &Path) -> Result<PathBuf> {
     Ok(output.to_owned())
 }
 
-/// The number of the line with this mark.
+/// The number of the line that has this mark.
 fn mark(file: &str, name: &str) -> usize {
     let text = fs::read_to_string(source(file)).unwrap_or_default();
     let mark = format!("mark: {name}");
@@ -406,12 +406,12 @@ fn mark(file: &str, name: &str) -> usize {
     found.map_or(0, |index| index + 1)
 }
 
-/// What gdb calls that line.
+/// The name of that line in gdb's output.
 fn at(file: &str, name: &str) -> String {
     format!("debugging/{file}:{}\n", mark(file, name))
 }
 
-/// The text has these pieces, in this order.
+/// Checks that the text contains these pieces in this order.
 fn expect(text: &str, pieces: &[impl AsRef<OsStr>]) -> Result<()> {
     let mut rest = text;
     for piece in pieces {

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     )
 }
 
-/// Go's command for one of the folders in `testsuite/go`.
+/// The go command for one of the folders in `testsuite/go`.
 fn go(tools: &Tools, module: &str, args: &[&str]) -> Result<Command> {
     let mut command = Command::new("go");
     command
@@ -53,7 +53,7 @@ fn go(tools: &Tools, module: &str, args: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// Builds the server. Go says nothing of a build that is all right.
+/// Builds the server. Go prints nothing if a build succeeds.
 fn build(tools: &Tools, dir: &Path, options: &[&str]) -> Result<PathBuf> {
     let program = dir.join("server");
     let mut args = vec!["build"];
@@ -65,18 +65,18 @@ fn build(tools: &Tools, dir: &Path, options: &[&str]) -> Result<PathBuf> {
         output.end == Some(End::Exit(0)) && output.stdout.is_empty(),
         "{command:?}: {output:?}"
     );
-    // A static link with getaddrinfo in it has a warning of the host's linker.
+    // The host's linker warns of getaddrinfo in a static program.
     let said = String::from_utf8_lossy(&output.stderr);
     let fine = said.is_empty() || options.iter().any(|option| option.contains("-static"));
     ensure!(fine, "{command:?}: {said}");
     Ok(program)
 }
 
-/// On one processor, which a goroutine that makes no calls never leaves by itself.
+/// The server on one processor, which a goroutine without calls never yields.
 fn server(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "go-server")?;
     let program = build(tools, &dir, &["-ldflags=-linkmode=external"])?;
-    // Go takes the program out of its own directory, and only that.
+    // Go moves the program out of its build directory, without the image.
     ensure!(!dir.join("server.ukl").exists());
     serve(tools, "go-server.log", "1", &program)
 }
@@ -95,7 +95,7 @@ fn server_static(tools: &Tools) -> Result<()> {
     serve(tools, "go-server-static.log", "2", &program)
 }
 
-/// Several clients at once get their answers; garbage is collected meanwhile.
+/// Several clients at once get their answers while garbage is collected.
 fn serve(tools: &Tools, log: &str, cpus: &str, program: &Path) -> Result<()> {
     let mut server = Server::start(tools, log, 80, &words(&[&"--cpus", &cpus, &program]))?;
     server.wait_for(|port| http::get(port, "/state"))?;
@@ -131,7 +131,7 @@ fn ask(port: u16, turn: usize) -> Result<()> {
     Ok(())
 }
 
-/// How many collections, turns of the goroutine that computes, and requests there were.
+/// The numbers of garbage collections, of turns of the computing goroutine, and of requests.
 fn state(port: u16) -> Result<Vec<u64>> {
     let (_, text) = http::get(port, "/state")?;
     text.lines()
@@ -139,9 +139,9 @@ fn state(port: u16) -> Result<Vec<u64>> {
         .collect()
 }
 
-/// Go's own test runner, its tests in a guest at ring 0, by Go's settings in `share/`. They try
-/// stacks that grow, faults that become panics, signals, the profiler, C and its threads, the
-/// poller, and children.
+/// `go test`, which runs its tests in a guest at ring 0 by the settings in `share/`. The tests are about
+/// growing stacks, faults that become panics, signals, the profiler, C and its threads, the poller, and
+/// child processes.
 fn go_test(tools: &Tools) -> Result<()> {
     let runner = "ukl-run --cpus 2 -m 1G --timeout 600 -e WANT_RING=0";
     let mut command = go(tools, "checks", &["test", "-count=1", "-v"])?;
@@ -160,7 +160,7 @@ fn go_test(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// The image goes where it is wanted, if somebody says so.
+/// An option chooses the file of the image.
 fn image_beside(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "go-image")?;
     let image = dir.join("elsewhere.ukl");

@@ -1,4 +1,4 @@
-//! Kernel code of a program's own, and the shortcuts that come with UKL.
+//! Kernel code that a program brings along, and the shortcuts that come with UKL.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -38,14 +38,14 @@ fn main() -> ExitCode {
     )
 }
 
-/// The status of a process that a signal has ended, as ukl-run passes it on.
+/// ukl-run's exit status for a program that was killed by a signal.
 const ABORTED: i32 = 128 + 6;
 
 fn source(name: &str) -> PathBuf {
     tools::testsuite().join("kernel-code").join(name)
 }
 
-/// Compiles with ukl-cc, which has to be silent, or to fail with these words.
+/// Compiles with ukl-cc, which has to print nothing, or to fail with these words.
 fn compile(tools: &Tools, dir: &Path, options: &[&str], files: &[PathBuf]) -> Result<Output> {
     let mut command = Command::new(tools.tool("ukl-cc"));
     command.current_dir(dir).args(["-O2", "-Wall", "-Werror"]);
@@ -104,7 +104,7 @@ fn calls(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// On the build host, and at ring 3, a call says where such code runs. An archive carries it.
+/// On the build host and at ring 3, a call reports where such code runs. The code is in an archive.
 fn outside_of_the_kernel(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "kernel-code-outside")?;
     let kernel = ["--ukl-kernel-code", "-c", "-o", "kernel.o"];
@@ -133,7 +133,7 @@ fn outside_of_the_kernel(tools: &Tools) -> Result<()> {
     ends(&run(tools, "archive", &["--cpus", "2"], &program)?, 42)
 }
 
-/// What cannot be bound is said by name.
+/// Errors name what cannot be bound.
 fn errors(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "kernel-code-errors")?;
     let text = "void there_is_no_such(void);\nvoid start_kernel(void);\nvoid f(void);\n\
@@ -155,7 +155,7 @@ fn errors(tools: &Tools) -> Result<()> {
     ] {
         ensure!(said.contains(line), "{said}");
     }
-    // The compiler's own errors are its own.
+    // The compiler's errors are passed on unchanged.
     let output = compile(
         tools,
         &dir,
@@ -166,7 +166,8 @@ fn errors(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// A new file system for the guest, and the options for `ukl-run` that tell the program of it.
+/// Creates a file system for the guest. Returns the options of `ukl-run` that make it known to the
+/// program.
 fn ext4(file: PathBuf) -> Result<[String; 4]> {
     std::fs::File::create(&file)?.set_len(16 << 20)?;
     let mut make = Command::new("/sbin/mkfs.ext4");
@@ -179,7 +180,7 @@ fn ext4(file: PathBuf) -> Result<[String; 4]> {
     ])
 }
 
-/// The shortcuts behave as the calls that they stand for.
+/// The shortcuts behave like the system calls that they replace.
 fn shortcuts_by_name(tools: &Tools) -> Result<()> {
     let program = scratch(tools, "kernel-code-shortcuts")?.join("shortcuts");
     let dir = tools.out.clone();
@@ -202,8 +203,8 @@ fn shortcuts_by_name(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// The same script by the ordinary names, which an option has taken to the shortcuts, leaves the
-/// record that it leaves at ring 3.
+/// With the option that binds the ordinary names to the shortcuts, the same script leaves the same
+/// record as at ring 3.
 fn shortcuts_by_option(tools: &Tools) -> Result<()> {
     let program = scratch(tools, "kernel-code-option")?.join("shortcuts");
     let options = [
@@ -237,8 +238,8 @@ fn shortcuts_by_option(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// Each shortcut spends at least a fifth fewer instructions than the kernel's function before the
-/// protocol has the word. The emulator counts, so the figures are the same every time.
+/// Each shortcut needs at least a fifth fewer instructions than the kernel's function, up to the
+/// protocol's code. The emulator counts them, so the numbers are the same every time.
 fn before_the_protocol(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "kernel-code-before")?;
     let kernel = ["--ukl-kernel-code", "-c", "-o", "kernel.o"];
@@ -249,8 +250,8 @@ fn before_the_protocol(tools: &Tools) -> Result<()> {
     ends(&run(tools, "before", &counted, &dir.join("before"))?, 42)
 }
 
-/// The kernel's functions and variables by name. On the build host and at ring 3 a call says where
-/// such a thing runs.
+/// The kernel's functions and variables by name. On the build host and at ring 3, a call reports where
+/// they are available.
 fn routines(tools: &Tools) -> Result<()> {
     let program = scratch(tools, "kernel-code-routines")?.join("routines");
     let files = [program.clone(), source("routines.c")];
@@ -277,8 +278,8 @@ fn routines(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// What neither the libraries nor the kernel have is the linker's error, and configure's questions
-/// are answered as the host does.
+/// A symbol that neither the libraries nor the kernel define is an error of the linker, and configure's
+/// probes have the same results as with the host's compiler.
 fn routines_that_nobody_has(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "kernel-code-nobody")?;
     let text = "void there_is_no_such(void);\nvoid *vmalloc(unsigned long);\n\
@@ -298,7 +299,7 @@ fn routines_that_nobody_has(tools: &Tools) -> Result<()> {
     let plain = ["-w", "-o", "conftest"];
     let output = compile(tools, &dir, &plain, &["conftest.c".into()])?;
     ensure!(output.end == Some(End::Exit(1)), "{output:?}");
-    // A library that is missing is not the kernel's to replace.
+    // The kernel's functions do not replace those of a missing library.
     let text = "char *strlcpy();\nint main(void) { return !strlcpy(0, 0, 0); }\n";
     std::fs::write(dir.join("q.c"), text)?;
     let output = compile(tools, &dir, &["-w", "-o", "q"], &["q.c".into()])?;
@@ -306,7 +307,7 @@ fn routines_that_nobody_has(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// The same from Rust, and the shortcuts of the crate.
+/// The same from Rust, with the crate's shortcuts.
 fn rust(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "kernel-code-rust")?;
     let crate_dir = tools::testsuite().join("../ukl").canonicalize()?;
@@ -332,7 +333,7 @@ fn rust(tools: &Tools) -> Result<()> {
     let guest = run(tools, "rust-0", &["--no-tty"], &program)?;
     ends(&guest, 42)?;
     ensure!(guest.stdout == b"shortcuts\nkernel routines\n", "{guest:?}");
-    // The shortcuts are system calls elsewhere; the kernel's functions say that they are not there.
+    // Elsewhere the shortcuts are system calls, and the kernel's functions report that they are missing.
     let ring3 = run(tools, "rust-3", &["--ring3"], &program)?;
     ends(&ring3, ABORTED)?;
     ensure!(ring3.stdout == b"shortcuts\n", "{ring3:?}");
@@ -347,8 +348,7 @@ fn rust(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// With the kernel's pages at once, malloc's memory is memory like any other, at a fraction of the
-/// faults.
+/// With `--ukl-malloc=kernel`, malloc's memory works as ever, with a fraction of the page faults.
 fn heap(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "kernel-code-heap")?;
     let mut faults = Vec::new();
@@ -370,8 +370,8 @@ fn heap(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// A thread that runs to completion is preempted by nobody until it blocks; the watchdog lets the
-/// others live.
+/// A thread in the run-to-completion mode is not preempted until it blocks. A watchdog lets other threads
+/// run.
 fn completion(tools: &Tools) -> Result<()> {
     let program = scratch(tools, "kernel-code-completion")?.join("completion");
     let files = [program.clone(), source("completion.c")];

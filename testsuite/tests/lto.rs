@@ -1,5 +1,5 @@
-//! Programs of intermediate code at ring 0, optimised as a whole by their compiler first, and a
-//! Rust program of shared libraries, which the image holds all of.
+//! Programs with link-time optimisation at ring 0, and a Rust program of shared libraries, which are
+//! all linked into the image.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -62,13 +62,13 @@ fn clang_full(tools: &Tools) -> Result<()> {
     c(tools, "lto-clang-full", "clang", &options, 1)
 }
 
-/// By way of LLVM's plugin for GNU ld. Each file is compiled by itself, with what it takes over from
-/// the other; one more object has nothing in it.
+/// ThinLTO by LLVM's plugin for GNU ld. Each file is compiled on its own, with what it inlines from the
+/// other one. There is one more object, which is empty.
 fn clang_thin(tools: &Tools) -> Result<()> {
     c(tools, "lto-clang-thin", "clang", &["-flto=thin"], 3)
 }
 
-/// `objects` is how many objects are made of the two files' intermediate code.
+/// `objects` is the number of objects that are made from the two files' intermediate code.
 fn c(tools: &Tools, name: &str, compiler: &str, options: &[&str], objects: u32) -> Result<()> {
     let dir = scratch(tools, name)?;
     fs::write(dir.join("main.c"), MAIN)?;
@@ -178,7 +178,7 @@ fn build(command: &mut Command) -> Result<()> {
 fn boots(tools: &Tools, name: &str, program: &Path, said: &str) -> Result<()> {
     let output = guest::run(tools, &format!("{name}.log"), &[program.as_os_str()], b"")?;
     let stdout = String::from_utf8_lossy(&output.stdout);
-    // A panic names the thread and its number first.
+    // A panic's message begins with the thread's name and number.
     let stdout = match stdout.find("panicked") {
         Some(at) => &stdout[at..],
         None => &stdout,

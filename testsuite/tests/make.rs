@@ -1,4 +1,4 @@
-//! What the README says to type first: `make run`, `make install`, `KERNEL_TARBALL=`.
+//! The README's first commands: `make run`, `make install`, `KERNEL_TARBALL=`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +17,7 @@ use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
 
-/// All is built before a test runs, so nothing here takes long.
+/// The time limit of a make. Everything is built before the tests run.
 const LIMIT: Duration = Duration::from_secs(300);
 
 const GREETING: &str = "Hello from an unmodified C program at ring 0!\n";
@@ -34,7 +34,8 @@ fn main() -> ExitCode {
     )
 }
 
-/// The project's own make, as a user calls it: not as part of the make or the cargo around the tests.
+/// The project's make as a user runs it, without the environment of the make and the cargo that run the
+/// tests.
 fn make(words: &[&str]) -> Command {
     let mut command = Command::new("make");
     command
@@ -65,7 +66,7 @@ fn run(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// What was installed links and boots a program on its own.
+/// The installed tools link and boot a program without the source tree.
 fn install(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "make-install")?;
     let prefix = "/opt/ukl";
@@ -103,7 +104,7 @@ fn install(tools: &Tools) -> Result<()> {
         }
     }
     let kernel = installed.join("lib/ukl/kernel").canonicalize()?;
-    // Nothing is where DESTDIR does not lead to, and nothing refers to where it was built.
+    // Everything is below DESTDIR, and no file refers to the directory in which it was built.
     let top: Vec<_> = fs::read_dir(&dir)?
         .map(|entry| Ok(entry?.file_name()))
         .collect::<Result<_>>()?;
@@ -119,7 +120,7 @@ fn install(tools: &Tools) -> Result<()> {
 
     let work = dir.join("work");
     fs::create_dir(&work)?;
-    // The crate is whole: cargo runs its build script and checks it away from the workspace.
+    // The installed crate is complete: cargo runs its build script and checks it outside the workspace.
     process::check(
         Command::new("cargo")
             .args(["check", "--manifest-path"])
@@ -149,7 +150,7 @@ fn install(tools: &Tools) -> Result<()> {
         work.join("hello.c"),
     )?;
     let link = || in_path(&installed, &work, "ukl-cc -O2 hello.c -o hello");
-    // Whose linker it is: one that finds all that it needs beside itself, and nothing elsewhere.
+    // The linker uses only files of its own installation.
     let away = work.join("init");
     let init = installed.join("lib/ukl/init");
     fs::rename(&init, &away)?;
@@ -195,8 +196,7 @@ fn install(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// A command, its words split at blanks, found in `PATH`, where only what was installed and the
-/// system's own are.
+/// A command, split at blanks. `PATH` has only the installed tools and the system's.
 fn in_path(installed: &Path, dir: &Path, words: &str) -> Command {
     let mut command = Command::new("env");
     command
@@ -209,7 +209,7 @@ fn in_path(installed: &Path, dir: &Path, words: &str) -> Command {
     command
 }
 
-/// A tarball that is not there is named, and the kernel that was built stays in use.
+/// The error names a tarball that does not exist, and the existing kernel stays in use.
 fn no_tarball(_: &Tools) -> Result<()> {
     let kernel = tools::workspace().join("target/lib/ukl/kernel");
     let before = fs::read_link(&kernel)?;
@@ -227,9 +227,9 @@ fn no_tarball(_: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// A kernel build reports how far it is: in lines, and on a terminal in one line that is rewritten.
-/// A `make` that only creates object files stands in for Kbuild. It goes on when the report has
-/// come, so that the test depends on no clock.
+/// A kernel build reports its progress: in lines, or on a terminal in one line that is rewritten. A
+/// `make` that only creates object files replaces Kbuild. It waits for each report, so that the test
+/// does not depend on a clock.
 fn kernel_progress(tools: &Tools) -> Result<()> {
     const MAKE: &str = r#"#!/bin/bash
         set -eu

@@ -1,4 +1,4 @@
-//! musl in the place of glibc: `UKL_CC=musl-gcc`, and its archive through `symbol-rewriter`.
+//! musl instead of glibc: `UKL_CC=musl-gcc`, and musl's archive rewritten by `symbol-rewriter`.
 
 use std::fs;
 use std::path::Path;
@@ -34,10 +34,10 @@ fn main() -> ExitCode {
     )
 }
 
-/// Where Debian has it.
+/// musl's archive in Debian.
 const ARCHIVE: &str = "/usr/lib/x86_64-linux-musl/libc.a";
 
-/// Why a system call is left, where nothing else would be right.
+/// The accepted reasons for a system call that is not rewritten.
 const REASONS: [&str; 4] = [
     "rt_sigreturn",
     "follows a munmap that may have freed the stack",
@@ -45,7 +45,7 @@ const REASONS: [&str; 4] = [
     "a signal handler compares the addresses around it",
 ];
 
-/// Every system call of musl goes through a stub, but for the few that cannot.
+/// Every system call of musl uses a thunk, except for the few that cannot.
 fn archive(tools: &Tools) -> Result<()> {
     let output = scratch(tools, "musl-archive")?.join("libc.a");
     let rewrite = |input: &Path| {
@@ -64,7 +64,7 @@ fn archive(tools: &Tools) -> Result<()> {
         sites.is_some_and(|sites| sites > 400) && left.is_some_and(|left| left < 10),
         "{report}"
     );
-    // A count and a reason a line, and the places below.
+    // Each line has a count and a reason. Lines with places follow it.
     let behind = report.split_once("\nleft").map_or("", |(_, rest)| rest);
     let reasons = behind
         .lines()
@@ -73,7 +73,7 @@ fn archive(tools: &Tools) -> Result<()> {
     for reason in reasons {
         ensure!(REASONS.iter().any(|good| reason.contains(good)), "{reason}");
     }
-    // What it defines and needs has the prefix, or is the linker's.
+    // All symbols that it defines and needs have the prefix, except for the linker's.
     let symbols = process::check(
         Command::new("nm")
             .args(["-g", "--format=posix"])
@@ -102,12 +102,12 @@ fn archive(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// What musl does with system calls that glibc does otherwise.
+/// System calls that musl uses in another way than glibc.
 fn threads(tools: &Tools) -> Result<()> {
     everywhere(tools, "threads", "2").map(drop)
 }
 
-/// Its checks of the heap and the stack kill the program at ring 0, too.
+/// musl's checks of the heap and the stack kill the program at ring 0, too.
 fn checks(tools: &Tools) -> Result<()> {
     let said = everywhere(tools, "checks", "1")?;
     ensure!(
@@ -118,8 +118,8 @@ fn checks(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program of `musl/` on this machine, at ring 3 and at ring 0, and expects the same of all;
-/// what that is.
+/// Runs a program of `musl/` on this machine, at ring 3 and at ring 0. Expects the same output
+/// everywhere, and returns it.
 fn everywhere(tools: &Tools, name: &str, cpus: &str) -> Result<String> {
     let program = scratch(tools, &format!("musl-{name}"))?.join(name);
     let mut compile = Command::new(tools.tool("ukl-cc"));
@@ -163,7 +163,7 @@ fn redis(tools: &Tools) -> Result<()> {
         name: "redis-musl",
         package: "redis",
         files: &[],
-        // musl-gcc does not look at the kernel's headers, which are not musl's.
+        // musl-gcc does not search for the kernel's headers, which are not part of musl.
         steps: &[
             "env UKL_CC=musl-gcc CFLAGS=-idirafter\t/usr/include\t-idirafter\t/usr/include/x86_64-linux-gnu \
              make -j2 -C src CC=ukl-cc MALLOC=libc OPTIMIZATION=-O1 redis-server",
@@ -209,7 +209,7 @@ fn redis(tools: &Tools) -> Result<()> {
         let value = redis.command(&["GET", &format!("key:{i}")])?;
         ensure!(value == format!("value {i}"), "key:{i} is {value}");
     }
-    // Lua, which leaves by longjmp; and what a thread of its own frees.
+    // Lua uses longjmp, and FLUSHALL ASYNC frees memory in another thread.
     let sum = redis.command(&[
         "EVAL",
         "local s = 0 for i = 1, 1000 do s = s + i end return s + select('#', pcall(error))",

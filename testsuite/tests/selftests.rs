@@ -18,7 +18,7 @@ use testsuite::tools;
 use testsuite::tools::Tools;
 use testsuite::tools::patient;
 
-/// The programs of the folder, and how many tests each of them has.
+/// The programs of the folder, and the number of tests in each.
 const PROGRAMS: [(&str, usize); 4] = [("exec", 4), ("ptrace", 7), ("ring0", 7), ("signals", 11)];
 
 fn main() -> ExitCode {
@@ -52,7 +52,7 @@ fn x86_ukl(tools: &Tools) -> Result<()> {
         process::tail(&output.stderr, 4000)
     );
     for (name, count) in PROGRAMS {
-        // They also end with 0 when they skip what they test.
+        // The programs also end with 0 if they skip their tests.
         let passed = format!("# Totals: pass:{count} fail:0 xfail:0 xpass:0 skip:0 error:0");
         let (report, _) = text
             .split_once(&format!("/data/{name}: status 0\n"))

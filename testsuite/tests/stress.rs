@@ -1,9 +1,8 @@
-//! What a program may do to the machine, and the machine to a program, for a while: the battery
-//! under storms of NMIs and timers with hardly any memory free, and an ordinary process that keeps
-//! answering beside a program gone wild.
+//! Stress tests: the battery under storms of NMIs and timers with very little free memory, and an
+//! ordinary process that has to keep answering beside a program that loops, crashes and eats memory.
 //!
-//! `UKL_STRESS_SECONDS` says for how long a storm starts programs, 60 by default; those under way
-//! then may take another minute or two.
+//! `UKL_STRESS_SECONDS` is the time in which a storm starts programs, 60 by default. The last programs
+//! may take another minute or two.
 
 use std::env;
 use std::io::Read as _;
@@ -40,11 +39,11 @@ use testsuite::tools::Tools;
 use testsuite::tools::patient;
 use testsuite::verdict::judge;
 
-/// Where the echo server listens in the guest.
+/// The port of the echo server in the guest.
 const PORT: u16 = 7;
 
-/// An ordinary process that has not answered for so long is taken for dead. It shares its CPUs,
-/// which are emulated, with a program that wants them all.
+/// An ordinary process that does not answer for this time counts as dead. It shares emulated CPUs with
+/// a program that keeps all of them busy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
@@ -66,7 +65,7 @@ fn main() -> ExitCode {
     harness::run_all("stress", tests)
 }
 
-/// For how long a storm starts programs.
+/// The time in which a storm starts programs.
 fn seconds() -> u64 {
     env::var("UKL_STRESS_SECONDS")
         .ok()
@@ -74,15 +73,15 @@ fn seconds() -> u64 {
         .unwrap_or(60)
 }
 
-/// The battery again and again, several programs at a time, while NMIs come from outside and from
-/// inside, timers fire, and memory is short.
+/// Runs the battery's programs repeatedly, several at a time, while NMIs come from outside and inside
+/// the guest, timers fire, and memory is short.
 fn storms_at(tools: &Tools, place: Place) -> Result<()> {
     let programs = Program::all()?;
     let machine = Directives::default().machine;
     let mut chosen: Vec<&Program> = Vec::new();
     let mut files = Vec::new();
     for program in &programs {
-        // What wants a machine to itself cannot be asked to share one.
+        // Programs that need a machine of their own cannot take part.
         let d = &program.directives;
         if d.wants_own_boot() || d.calm || d.skip.contains(place) || d.machine != machine {
             continue;
@@ -191,7 +190,7 @@ fn storms_at(tools: &Tools, place: Place) -> Result<()> {
     Ok(())
 }
 
-/// The limits of the programs stretched: they share the machine with two others and the storms.
+/// Raises the programs' time limits, because each shares the machine with two others and the storms.
 fn patient_args(mut args: Vec<String>) -> Vec<String> {
     let mut at = 0;
     while let [_, limit, nenv, nargs, ..] = &mut args[at..] {
@@ -202,8 +201,7 @@ fn patient_args(mut args: Vec<String>) -> Vec<String> {
     args
 }
 
-/// Sends NMIs from the first program on: before the kernel has set up its gates there is nobody to
-/// take one.
+/// Sends NMIs as soon as the first program runs. Earlier, the kernel has not yet set up its gates.
 fn nmi_storm(socket: &Path, log: &Path, over: &AtomicBool) -> u64 {
     let running = || std::fs::read_to_string(log).is_ok_and(|log| log.contains("battery: begin"));
     while !over.load(Ordering::Relaxed) && !running() {
@@ -220,8 +218,7 @@ fn nmi_storm(socket: &Path, log: &Path, over: &AtomicBool) -> u64 {
     sent
 }
 
-/// An ordinary process answers all the while that a program beside it loops, crashes and eats all
-/// memory.
+/// An ordinary process keeps answering while a program beside it loops, crashes and eats all memory.
 fn beside_at(tools: &Tools, place: Place) -> Result<()> {
     let echo = (
         compile::helper(tools, "echo")?,
@@ -286,14 +283,14 @@ struct Asked {
     longest: Duration,
 }
 
-/// Asks the echo server again and again. Silence counts from the first answer: before it the guest
-/// boots.
+/// Asks the echo server repeatedly. Silence counts from the first answer, because the guest boots
+/// before it.
 fn ask(port: u16, over: &AtomicBool) -> Asked {
     let mut asked = Asked::default();
     let mut last: Option<Instant> = None;
     while !over.load(Ordering::Relaxed) {
         let answered = answers(port).unwrap_or(false);
-        // A question that was under way when the machine went down is nobody's silence.
+        // A question that was open when the machine went down does not count.
         if over.load(Ordering::Relaxed) {
             break;
         }

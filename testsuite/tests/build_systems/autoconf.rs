@@ -10,9 +10,9 @@ use testsuite::tools::Tools;
 
 use crate::share;
 
-/// dash: configure takes its compiler from a site file; a shell forks, pipes and catches signals.
+/// dash: configure takes the compiler from a site file. The shell forks, pipes and catches signals.
 pub fn builds_and_runs(tools: &Tools) -> Result<()> {
-    // Make configures once more where the clock says so.
+    // make runs configure again if the files' times ask for it.
     let site = format!("env CONFIG_SITE={}", share("config.site"));
     let (configure, make) = (format!("{site} ./configure"), format!("{site} make -j2"));
     let dir = Project {
@@ -29,7 +29,7 @@ pub fn builds_and_runs(tools: &Tools) -> Result<()> {
                   x=$(cat <<EOF\nhere $((6 * 7))\nEOF\n)\necho \"$x\"\n\
                   (sleep() { read none; }; echo left) & wait $! && echo waited\n\
                   exit 42\n";
-    // `cat' is no builtin: the host's is used.
+    // `cat` is not a builtin, so the shell runs the host's.
     let output = guest::run(
         tools,
         "dash.log",

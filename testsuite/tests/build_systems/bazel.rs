@@ -14,8 +14,8 @@ use testsuite::tools::patient;
 
 use crate::share;
 
-/// What Bazel would download before it builds anything. Debian's own rules for C are too new for its
-/// Bazel, so these are the ones within it.
+/// The rules that Bazel would download before a build. Debian's package of the rules for C is too new
+/// for Debian's Bazel, so these are the ones that Bazel contains.
 const REPOSITORIES: [(&str, &str, &str); 3] = [
     (
         "rules_cc",
@@ -35,15 +35,15 @@ const REPOSITORIES: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Those that Debian has.
+/// The rules that Debian has as packages.
 const DEBIANS: [&str; 3] = [
     "platforms=/usr/share/bazel/platforms",
     "rules_java=/usr/share/bazel/rules/java",
     "rules_proto=/usr/share/bazel/rules/proto",
 ];
 
-/// double-conversion: Bazel looks the compiler over and clears the environment; `bazel test` runs
-/// the tests in a guest.
+/// double-conversion: Bazel examines the compiler and clears the environment. `bazel test` runs the
+/// tests in a guest.
 pub fn builds_and_tests(tools: &Tools) -> Result<()> {
     let dir = project::unpack(tools, "double-conversion", "double-conversion")?;
     let repositories = scratch(tools, "bazel-repositories")?;
@@ -68,7 +68,7 @@ pub fn builds_and_tests(tools: &Tools) -> Result<()> {
         ))
         .args(["test", "--jobs=2", "--nocache_test_results"])
         .args(["--test_output=errors", "--verbose_failures"])
-        // Bazel keeps what it has built, and does not know what stands behind ukl-cc.
+        // Bazel reuses what it has built, and does not notice that the tools behind ukl-cc have changed.
         .arg(format!(
             "--action_env=TOOLS={}",
             project::key(tools)?.replace('\n', " ")

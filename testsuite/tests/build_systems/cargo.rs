@@ -18,7 +18,7 @@ use testsuite::tools::Tools;
 use crate::check;
 use crate::share;
 
-/// A crate's own tests, its documentation's too, in guests.
+/// Runs a crate's own tests and doctests in guests.
 pub fn test(tools: &Tools) -> Result<()> {
     let dir = project::crate_source(tools, "semver", "semver", "1.0.26")?;
     let mut test = cargo_command(tools, &dir, &["test", "--locked"])?;
@@ -27,13 +27,13 @@ pub fn test(tools: &Tools) -> Result<()> {
     let good = report.matches("test result: ok. ").count();
     ensure!(good == 6, "{report}");
     ensure!(report.contains("20 passed"), "{report}");
-    // Five programs of tests, and four examples of the documentation.
+    // There are five test programs and four doctests.
     let boots = tools.boots.count_at_ring_0()?;
     ensure!(boots == 9, "{boots} boots");
     Ok(())
 }
 
-/// `cargo install` keeps nothing but the program; the image is found all the same.
+/// `cargo install` keeps only the program, and ukl-run still finds the image.
 pub fn install(tools: &Tools) -> Result<()> {
     let root = scratch(tools, "cargo-install")?;
     let dir = project::crate_source(tools, "hexyl", "hexyl", "0.16.0")?;
@@ -62,8 +62,8 @@ pub fn install(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// A package with C and C++ code of its own, which the crate `cc` compiles. It looks the compiler
-/// over and tries its flags, and lets it preprocess and compile.
+/// A package with C and C++ code, which the crate `cc` compiles. The crate examines the compiler, tries
+/// its flags, and has it preprocess and compile.
 const CARGO_CC: [(&str, &str); 5] = [
     (
         "Cargo.toml",
@@ -108,7 +108,7 @@ const CARGO_CC: [(&str, &str); 5] = [
     ),
 ];
 
-/// Build scripts find `ukl-cc` in `CC`, by itself and behind ccache.
+/// Build scripts find `ukl-cc` in `CC`, with and without ccache.
 pub fn with_cc(tools: &Tools) -> Result<()> {
     for (name, cc, cxx) in [
         ("plain", "ukl-cc", "ukl-c++"),

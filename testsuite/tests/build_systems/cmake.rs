@@ -12,7 +12,7 @@ use testsuite::tools::Tools;
 use crate::check;
 use crate::share;
 
-/// What CMake tries out runs on this machine and has no image; what it tests runs in a guest.
+/// CMake's probes run on this machine and get no image. Its tests run in a guest.
 pub fn builds_and_tests(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "cmake")?;
     fs::write(

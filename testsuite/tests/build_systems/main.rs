@@ -1,5 +1,5 @@
-//! Build systems, compiler caches and distributed compilers, each with a project of others and with
-//! what `share/` has for it.
+//! Build systems, compiler caches and distributed compilers. Each builds an existing project, with the
+//! files in `share/`.
 
 mod autoconf;
 mod bazel;
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     )
 }
 
-/// A file for a build system.
+/// The path of a file in `share/`.
 pub fn share(name: &str) -> String {
     let path = tools::workspace().join("share").join(name);
     path.display().to_string()

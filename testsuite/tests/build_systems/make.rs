@@ -30,7 +30,7 @@ use testsuite::tools::patient;
 use crate::check;
 use crate::number;
 
-/// bzip2, which has nothing but a makefile: its own sample has to come out as it should.
+/// Checks bzip2, whose build system is a plain makefile, with its own samples.
 fn packs(tools: &Tools, dir: &Path, log: &str) -> Result<()> {
     let packed = guest::run(
         tools,
@@ -102,7 +102,7 @@ pub fn sccache(tools: &Tools) -> Result<()> {
             .env("SCCACHE_SERVER_PORT", &port)
             .env_remove("SCCACHE_SERVER_UDS");
     };
-    // In the foreground, so that it ends with the test.
+    // The server runs in the foreground, so that it ends with the test.
     let mut server = Command::new("sccache");
     settings(&mut server);
     server
@@ -118,19 +118,19 @@ pub fn sccache(tools: &Tools) -> Result<()> {
     packs(tools, &dir, "bzip2-sccache.log")
 }
 
-/// `distcc ukl-cc`: the servers have ukl-cc, too.
+/// `distcc ukl-cc`, for servers that have ukl-cc.
 pub fn distcc_in_front(tools: &Tools) -> Result<()> {
     distcc(tools, "distcc-in-front", "distcc ukl-cc", None)
 }
 
-/// `ukl-cc`, which calls `distcc gcc`: the servers need not know.
+/// `ukl-cc` calls `distcc gcc`, for servers that do not have ukl-cc.
 pub fn distcc_behind(tools: &Tools) -> Result<()> {
     distcc(tools, "distcc-behind", "ukl-cc", Some("distcc gcc"))
 }
 
 fn distcc(tools: &Tools, name: &str, cc: &str, ukl_cc: Option<&str>) -> Result<()> {
     let dir = project::unpack(tools, &format!("bzip2-{name}"), "bzip2")?;
-    // A server that is started by root becomes somebody who may not look into homes.
+    // A server that root starts switches to a user who may not read home directories.
     let elsewhere = Elsewhere::new(name)?;
     for folder in ["bin", "lib/ukl/libexec", "client"] {
         fs::create_dir_all(elsewhere.0.join(folder))?;
@@ -176,7 +176,7 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// A directory that everybody can read, removed in the end.
+/// A directory that everybody can read. It is removed at the end.
 struct Elsewhere(PathBuf);
 
 impl Elsewhere {
@@ -194,7 +194,7 @@ impl Drop for Elsewhere {
     }
 }
 
-/// A server on this machine, stopped in the end.
+/// A server on this machine. It is stopped at the end.
 struct Daemon(Child);
 
 impl Daemon {

@@ -30,7 +30,7 @@ pub fn builds_and_tests(tools: &Tools) -> Result<()> {
         product: "out/src/test_common",
     }
     .build(tools)?;
-    // They read files of the source tree, write into the working directory and run commands.
+    // The tests read files of the source tree, write into the working directory and run commands.
     let here = dir.display();
     let wrapper = format!("ukl-run --host-tools -v {here}:{here} -w {here}/out");
     let mut test = project::command(tools, &dir, "meson test -C out --no-rebuild -t 10")?;
@@ -43,7 +43,7 @@ pub fn builds_and_tests(tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// What is built for the build itself is left to the machine's compiler.
+/// Programs that the build itself runs are compiled by the machine's compiler.
 pub fn cross(tools: &Tools) -> Result<()> {
     let dir = scratch(tools, "meson-cross")?;
     fs::write(

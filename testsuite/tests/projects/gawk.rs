@@ -18,7 +18,7 @@ use testsuite::tools::Tools;
 
 use crate::at_ring0;
 
-/// gawk: configure runs its probes, the program reads standard input, files and pipes, and runs
+/// gawk: configure runs its probes. The program reads standard input, files and pipes, and runs
 /// commands.
 pub fn builds_and_runs(tools: &Tools) -> Result<()> {
     let dir = Project {
@@ -27,7 +27,7 @@ pub fn builds_and_runs(tools: &Tools) -> Result<()> {
         files: &[],
         steps: &[
             "./configure CC=ukl-cc --disable-extensions --disable-nls",
-            // The documentation's sources are not free enough for Debian, so `all` cannot be made.
+            // Debian's package lacks the sources of the documentation, so make cannot build `all`.
             "make -j2 -C support",
             "make -j2 gawk",
         ],
@@ -41,7 +41,7 @@ pub fn builds_and_runs(tools: &Tools) -> Result<()> {
         "do_print",
         &words(&[&image, &"BEGIN { print 1 }"]),
     )?;
-    // That look tells the rings apart.
+    // The same check reports ring 3 for `--ring3`.
     let ring = debugger::ring_at(
         tools,
         "gawk-ring3",
@@ -93,7 +93,7 @@ pub fn builds_and_runs(tools: &Tools) -> Result<()> {
             "gawk in the guest: {in_guest:?}"
         );
     }
-    // Ordinary programs of the host's file system as children of a ring-0 one.
+    // The ring-0 program starts ordinary programs of the host's file system.
     let program = "BEGIN { while ((\"seq 1 100 | sort -n -r | head -3\" | getline line) > 0) print line; \
                    print \"to tr\" | \"tr a-z A-Z\"; close(\"tr a-z A-Z\"); exit system(\"exit 5\") }";
     let pipes = guest::run(

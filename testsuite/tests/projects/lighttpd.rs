@@ -15,12 +15,12 @@ use testsuite::tools::Tools;
 
 use crate::at_ring0;
 
-/// lighttpd: a second server, with meson; two workers serve files of a volume.
+/// lighttpd: two workers serve files of a volume.
 pub fn builds_and_runs(tools: &Tools) -> Result<()> {
     let dir = Project {
         name: "lighttpd",
         package: "lighttpd",
-        // A static build takes its modules from a list of the builder's.
+        // A static build takes its modules from a list that the builder writes.
         files: &[(
             "src/plugin-static.h",
             "PLUGIN_INIT(mod_access)\nPLUGIN_INIT(mod_alias)\nPLUGIN_INIT(mod_indexfile)\n\

@@ -1,6 +1,6 @@
 //! Untouched projects, built with `ukl-cc` as their compiler and run in guests: redis with make,
-//! gawk with autoconf, zstd with CMake, lighttpd with meson. None of them says at which ring it is,
-//! so gdb looks at each in a function that it works in.
+//! gawk with autoconf, zstd with CMake, lighttpd with meson. The programs do not report their ring, so
+//! gdb stops each in one of its main functions and reads the ring from the processor.
 
 mod gawk;
 mod lighttpd;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     )
 }
 
-/// The program that `words` start is at ring 0 when it comes to one of its functions.
+/// Checks that the program that `words` start is at ring 0 when it reaches one of its functions.
 fn at_ring0(tools: &Tools, name: &str, function: &str, words: &[&OsStr]) -> Result<()> {
     let ring = debugger::ring_at(tools, name, function, words)?;
     ensure!(ring == 0, "{name} runs at ring {ring}");

@@ -32,9 +32,8 @@ pub fn jemalloc(tools: &Tools) -> Result<()> {
         name: "redis-jemalloc",
         package: "redis",
         files: &[],
-        // Debian's patch for another jemalloc asks the preprocessor whether this word is `yes`.
-        // That is no number, so without the word the answer is always that it is, and the bundled
-        // one is built but not used.
+        // Debian's patch compares this macro with `yes` in an `#if`. Both are 0 there unless the macro
+        // is defined, so the bundled jemalloc would be built but not used.
         steps: &["make -j2 CC=ukl-cc REDIS_CFLAGS=-DUSE_SYSTEM_JEMALLOC=1"],
         product: "src/redis-server",
     }
@@ -47,8 +46,8 @@ pub fn jemalloc(tools: &Tools) -> Result<()> {
     keep_everything(tools, &dir, "redis-jemalloc-aof")
 }
 
-/// Redis answers redis-cli and redis-benchmark on this machine, and saves in the background while
-/// it is being written to. Returns what it says of itself.
+/// Redis answers redis-cli and redis-benchmark on this machine, and saves in the background while keys
+/// are written. Returns its own report on its memory.
 fn serve_redis(tools: &Tools, dir: &Path, name: &str) -> Result<String> {
     let data = scratch(tools, name)?;
     let image = dir.join("src/redis-server.ukl");
@@ -98,7 +97,7 @@ fn serve_redis(tools: &Tools, dir: &Path, name: &str) -> Result<String> {
     );
     redis.command(&["CONFIG", "RESETSTAT"])?;
     benchmark("set,get", "5000", "20")?;
-    // It has answered all of them, whatever the client reports.
+    // The server counts the requests, too, so the test does not depend on the client's report.
     let stats = redis.command(&["INFO", "commandstats"])?;
     for call in ["cmdstat_set:calls=5000,", "cmdstat_get:calls=5000,"] {
         ensure!(stats.contains(call), "no {call} in\n{stats}");
@@ -116,7 +115,8 @@ fn serve_redis(tools: &Tools, dir: &Path, name: &str) -> Result<String> {
     Ok(about)
 }
 
-/// A background save is a fork: what is written meanwhile must not get into it, nor stop.
+/// A background save forks. Keys that are written meanwhile must not get into it, and writing must not
+/// stop.
 fn copy_on_write(redis: &mut Redis, server: &Server) -> Result<()> {
     const KEYS: usize = 4000;
     let old = "o".repeat(200);
@@ -166,7 +166,7 @@ fn copy_on_write(redis: &mut Redis, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// What redis has acknowledged is there after the power was cut, and after an orderly restart.
+/// Every key that redis has acknowledged exists after a power cut and after an orderly restart.
 fn keep_everything(tools: &Tools, dir: &Path, name: &str) -> Result<()> {
     let data = scratch(tools, name)?;
     let image = dir.join("src/redis-server.ukl");

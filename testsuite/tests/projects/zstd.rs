@@ -17,8 +17,8 @@ use testsuite::tools::Tools;
 
 use crate::at_ring0;
 
-/// zstd: CMake takes the compiler for what it is; the guest packs with two threads what this
-/// machine unpacks.
+/// zstd: CMake identifies the compiler. The guest compresses with two threads, and this machine
+/// decompresses.
 pub fn builds_and_runs(tools: &Tools) -> Result<()> {
     let dir = Project {
         name: "zstd",
