@@ -193,7 +193,10 @@ __attribute__((unused)) static void watchpoint(const char *path, const struct pl
 }
 
 static void attach(const char *path, const struct places *p) {
-    // A process that nobody traced from the start, stopped in a blocked call and in a loop.
+    // A process that nobody traced from the start, stopped in a blocked call and in a loop. exec closes the pipe.
+    int ends[2];
+    char none;
+    SYS(pipe2(ends, O_CLOEXEC));
     pid_t pid = SYS(fork());
     if (pid == 0) {
         const char *ring_var = getenv("UKL_TARGET_RING");
@@ -201,7 +204,9 @@ static void attach(const char *path, const struct places *p) {
         execl(path, "ptrace", "idle", NULL);
         _exit(99);
     }
-    sleep_ms(200);
+    close(ends[1]);
+    CHECK_EQ(read(ends[0], &none, 1), 0);
+    close(ends[0]);
     for (int i = 0; i < 5; i++) {
         CHECK(ptrace(PTRACE_ATTACH, pid, NULL, NULL) == 0);
         CHECK_EQ(stop_of(pid), SIGSTOP);
