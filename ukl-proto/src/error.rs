@@ -1,43 +1,43 @@
-//! Why something cannot be read or written.
+//! Errors of reading and writing the protocol's formats.
 
 use std::fmt;
 
-/// What was received cannot be read.
+/// Received data cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
     /// The sender speaks a later version of the protocol.
     Newer {
-        /// What was read, such as `image.conf`.
+        /// The name of the data, for instance `image.conf`.
         what: &'static str,
         /// The sender's version.
         version: u32,
     },
     /// A record or line without a `=`.
     NoValue {
-        /// What was read.
+        /// The name of the data.
         what: &'static str,
         /// The record.
         record: String,
     },
-    /// A key that this version does not have.
+    /// This version has no such key.
     UnknownKey {
-        /// What was read.
+        /// The name of the data.
         what: &'static str,
         /// The record.
         record: String,
     },
-    /// A value that the key cannot have.
+    /// The value is invalid for the key.
     BadValue {
-        /// What was read.
+        /// The name of the data.
         what: &'static str,
         /// The record.
         record: String,
-        /// What the key can have.
+        /// The valid values.
         expected: &'static str,
     },
-    /// A key that must be there and is not.
+    /// A required key is missing.
     Missing {
-        /// What was read.
+        /// The name of the data.
         what: &'static str,
         /// The key.
         key: &'static str,
@@ -81,7 +81,7 @@ pub struct EncodeError {
     pub key: &'static str,
     /// The value.
     pub value: String,
-    /// What the value must not contain or must be.
+    /// The rule that the value violates.
     pub why: &'static str,
 }
 

@@ -1,7 +1,7 @@
-//! What an image tells its init: the file [`crate::names::IMAGE_CONF`].
+//! The configuration of an image for its init: the file [`crate::names::IMAGE_CONF`].
 //!
-//! The format is lines `KEY=VALUE`. The first line is `protocol=VERSION`; without one, the file is
-//! of version 0. Readers ignore keys that they do not know.
+//! The format is lines `KEY=VALUE`. The first line is `protocol=VERSION`; without it, the file has
+//! version 0. Readers ignore keys that they do not know.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::policy::Policy;
 use crate::policy::SettingError;
 use crate::ring3::ThunkTable;
 
-/// What error messages call the file.
+/// The name of the file in error messages.
 const WHAT: &str = "image.conf";
 
 keys! {
@@ -26,7 +26,7 @@ keys! {
         Thunks = "slots",
         /// The path of the program's kernel module in the guest.
         KernelCode = "kernel-code",
-        /// A call of the kernel module's, `OPERAND,NEXT,SECTION,OFFSET`.
+        /// A call of a function of the kernel module, `OPERAND,NEXT,SECTION,OFFSET`.
         Bind = "bind",
         /// How much of each thread's stack is shared, in bytes.
         StackSize = "stack-size",
@@ -190,7 +190,7 @@ impl ImageConf {
         Ok(conf)
     }
 
-    /// Takes a line; what is expected instead if its value is invalid.
+    /// Handles a line. If the value is invalid, the error describes the valid ones.
     fn take(&mut self, key: Key, value: &str) -> Result<(), &'static str> {
         match key {
             Key::Protocol => return Err("the version in the first line only"),

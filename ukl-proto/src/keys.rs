@@ -1,7 +1,7 @@
 //! Tables of keys.
 
-/// Declares an enum of keys with the name of each. Encoder and decoder both go by the enum, so a key
-/// that one side knows and the other does not is an error of the compiler.
+/// Declares an enum of keys with the name of each. Encoder and decoder both use the enum, so it is
+/// a compile error if only one of them handles a key.
 macro_rules! keys {
     (
         $(#[$about:meta])*

@@ -12,9 +12,9 @@
 //!
 //! # Versions
 //!
-//! [`VERSION`] is the version that this crate speaks. Each side sends its version ahead of
-//! everything else: `ukl-ld` in the stamp and in image.conf, `ukl-run` in the first record. What
-//! carries no version is of version 0, from before there were versions.
+//! [`VERSION`] is the version that this crate speaks. Each side sends its version first: `ukl-ld`
+//! in the stamp and in image.conf, `ukl-run` in the first record. Data without a version has
+//! version 0.
 //!
 //! - `ukl-run` reads the image's version from its stamp and encodes its records for that version.
 //! - `ukl-init` reads records and image.conf of its own version and of all earlier ones.
@@ -40,7 +40,7 @@ pub use error::EncodeError;
 
 /// The version of the protocol that this crate speaks.
 ///
-/// - 0: what was exchanged before there was a version.
+/// - 0: the protocol before versions were introduced.
 /// - 1: the version itself, the image's stamp, and the names `jump` and `kernel` for the policy
 ///   values that version 0 calls `ret` and `own`.
 pub const VERSION: u32 = 1;

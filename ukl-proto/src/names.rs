@@ -1,10 +1,10 @@
-//! Names of files that two sides know.
+//! Names of files that both sides use.
 
-/// The file of QEMU's firmware configuration device (docs/specs/fw_cfg.rst of QEMU) that carries the
-/// records of [`crate::run`]. QEMU leaves names below `opt/` to its users.
+/// The file of QEMU's firmware configuration device (docs/specs/fw_cfg.rst of QEMU) that carries
+/// the records of [`crate::run`]. QEMU reserves names below `opt/` for its users.
 pub const RUN_FILE: &str = "opt/org.unikernel-linux/run";
 
-/// The directory of the guest that has the program and what belongs to it.
+/// The directory of the guest with the program and its files.
 pub const PROGRAM_DIR: &str = "/ukl";
 
 /// The image's configuration ([`crate::image_conf`]), in the guest.

@@ -1,4 +1,4 @@
-//! The policy: how a program enters the kernel and comes back.
+//! The policy: how a program enters the kernel and returns.
 //!
 //! The image has one, from the options of the link; options of `ukl-run` take precedence over it.
 //! `ukl-init` turns it into bits of personality(2), which a thread passes on over fork, clone and
@@ -19,7 +19,7 @@ pub const SHARED: u32 = 0x4000_0000;
 pub const LIMIT_SHIFT: u32 = 8;
 
 /// ADDR_NO_RANDOMIZE of personality(2). Shared stacks need it: the farther a stack is from the end
-/// of the lower half, the more addresses the kernel's view of the stack takes in the upper half.
+/// of the lower half, the larger is the address range that its mapping needs in the upper half.
 pub const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 
 /// A setting with a fixed set of values.
@@ -36,7 +36,7 @@ pub trait Setting: Copy + PartialEq + Sized + 'static {
     /// The name of the value.
     fn name(self) -> &'static str;
 
-    /// The name that version 0 of the protocol has for it, which all tools still accept.
+    /// Its name in version 0 of the protocol, which all tools still accept.
     fn alias(self) -> Option<&'static str>;
 
     /// What the value means, in one sentence.
@@ -145,12 +145,12 @@ pub struct Policy {
 pub enum SettingError {
     /// There is no setting of this name.
     UnknownName,
-    /// The setting cannot have this value. What it can have, in words.
+    /// The value is invalid. The text describes the valid values.
     BadValue(&'static str),
 }
 
 impl Policy {
-    /// Makes a setting by its name. The last value for a name holds.
+    /// Makes a setting by its name. The last value for a name takes effect.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         fn read<S: Setting>(value: &str) -> Result<Option<S>, SettingError> {
             match S::from_name(value) {

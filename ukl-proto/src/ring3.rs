@@ -1,8 +1,8 @@
 //! The ring-3 variant of a program.
 //!
 //! A ring-0 program differs from an ordinary one in two respects: the mark in its ELF header, and
-//! its thunks, through which its system calls enter the kernel. The bytes that a thunk executes at
-//! ring 3 stand elsewhere in the same thunk. To make the variant, they are copied to the thunk's
+//! its thunks, through which its system calls enter the kernel. The code that a thunk executes at
+//! ring 3 is elsewhere in the same thunk. To make the ring-3 variant, it is copied to the thunk's
 //! entry.
 
 /// The offset of `e_flags` in a 64-bit ELF header (elf(5)).

@@ -181,7 +181,7 @@ impl Run {
         Ok(run)
     }
 
-    /// Takes a record; what is expected instead if its value is invalid.
+    /// Handles a record. If the value is invalid, the error describes the valid ones.
     fn take(&mut self, key: Key, value: &[u8]) -> Result<(), &'static str> {
         let owned = || OsString::from_vec(value.to_vec());
         let text = || std::str::from_utf8(value).map_err(|_| "UTF-8");

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// A line of the status port without an end is dropped behind so many bytes.
+/// The largest length of a line of the status port. The rest of a longer line is dropped.
 const LONGEST: usize = 64 << 10;
 
 /// An output of the program.
@@ -99,7 +99,7 @@ impl fmt::Display for Report {
 pub enum Request {
     /// `signal NUMBER`: send the program a signal.
     Signal(i32),
-    /// `closed stdout` or `closed stderr`: nobody reads this output any more.
+    /// `closed stdout` or `closed stderr`: the reader of this output has closed it.
     Closed(Output),
     /// `window ROWS COLUMNS`: the size of the terminal has changed.
     Window {

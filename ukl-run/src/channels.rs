@@ -66,7 +66,7 @@ impl Passed {
 }
 
 /// Starts a thread that passes the caller's input on to the guest in frames. It ends when the
-/// caller's input does, so nobody waits for it.
+/// caller's input ends, so it is never joined.
 ///
 /// If the input is typed at a terminal, [`Event::Stop`] goes to `events` when the user insists on
 /// leaving.
@@ -76,7 +76,7 @@ pub fn send_input(mut socket: UnixStream, events: Option<Sender<Event>>) {
         let mut buffer = vec![0; 64 << 10];
         let mut insistence = Insistence::default();
         loop {
-            // An input that cannot be read has ended.
+            // A read error counts as the end of the input.
             let count = sys::read(0, &mut buffer[HEADER..]).unwrap_or(0);
             if let Some(events) = &events
                 && insistence.typed(&buffer[HEADER..HEADER + count])
@@ -88,7 +88,7 @@ pub fn send_input(mut socket: UnixStream, events: Option<Sender<Event>>) {
                 break;
             }
         }
-        // The socket stays open: the guest would take its end for the end of ukl-run.
+        // The socket stays open, because the guest would take its end for the end of ukl-run.
         std::mem::forget(socket);
     });
 }
@@ -106,8 +106,8 @@ pub fn receive_output(
         let mut wanted = true;
         while let Some(count) = receive(&mut socket, &mut buffer) {
             if wanted && sys::write_all(descriptor(output), &buffer[..count]).is_err() {
-                // The reader has gone. The program gets SIGPIPE, as from any closed pipe; what it
-                // writes until then is dropped.
+                // The reader has closed the output. The program gets SIGPIPE, as from any closed
+                // pipe; its output until then is dropped.
                 wanted = false;
                 let _ = events.send(Event::Unwanted(output));
             }

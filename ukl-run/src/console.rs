@@ -21,7 +21,7 @@ use crate::sys;
 const TAIL: usize = 40;
 /// How often the log is read while it is shown.
 const PACE: Duration = Duration::from_millis(20);
-/// A longer line is cut into pieces of this size.
+/// A longer line is split into pieces of this size.
 const LINE: usize = 4096;
 
 /// The file that holds the log.
@@ -78,7 +78,7 @@ impl Log {
         let thread = std::thread::spawn(move || {
             let mut buffer = vec![0; 64 << 10];
             loop {
-                // Asked before the file is read, so that the last read gets the rest.
+                // This is tested before the file is read, so that the last read gets the rest.
                 let last = !matches!(finished.recv_timeout(PACE), Err(RecvTimeoutError::Timeout));
                 while let Ok(count @ 1..) = file.read(&mut buffer) {
                     if sys::write_all(2, &buffer[..count]).is_err() {

@@ -1,8 +1,9 @@
 //! What gdb needs: the program and the kernel with their symbols, a script that attaches, and the
 //! command to type.
 //!
-//! The image's program has no DWARF; [`ukl_common::debug_store`] has the whole program. If that is
-//! gone, or nothing was compiled with `-g`, the program in the image still has its symbols.
+//! The image's program has no DWARF; [`ukl_common::debug_store`] has the whole program. If that no
+//! longer exists, or nothing was compiled with `-g`, the program in the image still has its
+//! symbols.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -96,7 +97,7 @@ impl Files {
     }
 }
 
-/// A path in the quotes that both gdb and Python read.
+/// Quotes a path for both gdb and Python.
 fn quoted(path: &Path) -> String {
     format!("{:?}", path.to_string_lossy())
 }

@@ -3,18 +3,18 @@
 use ukl_proto::status::Output;
 use ukl_proto::status::Report;
 
-/// Something that happens to a machine. Every thread sends its own to the one that waits.
+/// Something that happens to a machine. Each thread sends its events to the main thread.
 #[derive(Debug)]
 pub enum Event {
     /// Init sent a report.
     Report(Report),
     /// All of an output has been passed on.
     Passed,
-    /// Nobody reads this output any more.
+    /// The reader of this output has closed it.
     Unwanted(Output),
-    /// We got a signal.
+    /// ukl-run received a signal.
     Signal(i32),
-    /// The user insists that the machine stops at once.
+    /// The user requested that the machine stops immediately.
     Stop,
     /// QEMU has ended.
     Gone,

@@ -1,7 +1,7 @@
 //! Runs a Unikernel Linux image as if it were a command: the program's standard streams are the
 //! caller's, and its exit status is ukl-run's.
 //!
-//! In order, one file or folder each:
+//! The steps, in order, each in its own file or folder:
 //!
 //! 1. [`args`]: the command line;
 //! 2. [`plan`]: what the options mean for this image on this host;
@@ -11,7 +11,7 @@
 //! 6. [`outcome`]: the exit status;
 //! 7. [`console`]: the kernel's log; [`terminal`]: the caller's terminal; [`debug`]: what gdb needs.
 //!
-//! What is exchanged with the guest's init is in [`ukl_proto`].
+//! [`ukl_proto`] defines the formats that are exchanged with the guest's init.
 
 pub mod args;
 pub mod channels;
@@ -83,7 +83,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Runs what the arguments say. Returns the exit status.
+/// Runs ukl-run with these arguments. Returns the exit status.
 pub fn run(args: &args::Args) -> Result<u8> {
     let plan = plan::Plan::new(args)?;
     if args.dry_run {

@@ -52,7 +52,7 @@ const LEFTOVERS: Duration = Duration::from_secs(1);
 
 /// Runs a machine and returns the exit status.
 pub fn run(plan: &Plan) -> Result<u8> {
-    // Before there are other threads, which would get the signals.
+    // Signals are blocked before other threads start, because those threads would receive them.
     sys::hold_signals();
     let log = Log::create(plan.log.as_deref())?;
     let mut machine = Machine::start(plan, &log)?;
@@ -66,7 +66,7 @@ pub fn run(plan: &Plan) -> Result<u8> {
     end.judge(stopped, log, plan)
 }
 
-/// QEMU and our ends of the channels.
+/// QEMU, and ukl-run's ends of the channels.
 struct Machine {
     qemu: Child,
     begun: Instant,
@@ -125,7 +125,7 @@ impl Machine {
             .stdin(Handle::null())
             .stdout(Handle::null())
             .stderr(Handle::piped());
-        // SAFETY: it only makes system calls.
+        // SAFETY: the closure only makes system calls.
         unsafe { command.pre_exec(move || sys::become_dependent(parent, &inherited)) };
         let begun = Instant::now();
         let mut qemu = command.spawn().map_err(|source| Error::NoQemu {
@@ -225,7 +225,7 @@ impl Machine {
             };
             if let Some(why) = stop {
                 stopped.get_or_insert(why);
-                // QEMU may have just ended by itself.
+                // An error means that QEMU has just ended.
                 let _ = self.qemu.kill();
             }
         }
@@ -254,7 +254,7 @@ impl Machine {
         None
     }
 
-    /// Takes note of a report.
+    /// Handles a report.
     fn heard(&mut self, report: Report) {
         if report == Report::Started && self.verbose {
             say(format_args!(
@@ -282,15 +282,15 @@ impl Machine {
 
     /// Sends a request to init.
     fn tell(&mut self, request: Request) {
-        // If init has gone, QEMU goes too, and that is noticed.
+        // If init has ended, QEMU ends, too, and that is handled elsewhere.
         let _ = self.status.write_all(format!("{request}\n").as_bytes());
     }
 
-    /// Collects what is left after QEMU has ended.
+    /// Collects the remaining output and reports after QEMU has ended.
     fn end(mut self, stopped: Option<Stopped>) -> Result<End> {
         let qemu = self.qemu.wait().map_err(Error::host("QEMU"))?;
-        // The pumps wait for a caller that does not read. Somebody who has stopped the machine, or
-        // who sends a signal now, does not want to wait for that.
+        // The pumps wait if the caller does not read. Do not wait for them if the user has stopped
+        // the machine, or sends a signal now.
         let patience = Instant::now() + LEFTOVERS;
         while !self.pumps.iter().all(JoinHandle::is_finished) {
             match self.events.recv_timeout(Duration::from_millis(5)) {

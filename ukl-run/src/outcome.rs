@@ -1,4 +1,4 @@
-//! What became of a machine, and the exit status that follows from it.
+//! How a machine ended, and the exit status that follows from it.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
@@ -18,7 +18,7 @@ use crate::say;
 pub enum Stopped {
     /// The time limit was reached.
     ByTimeout,
-    /// We got this signal.
+    /// ukl-run received this signal.
     BySignal(i32),
     /// The program had ended, and the machine did not switch itself off.
     AfterTheEnd,
@@ -38,7 +38,7 @@ pub struct Reported {
 }
 
 impl Reported {
-    /// Takes note of a report.
+    /// Handles a report.
     pub fn add(&mut self, report: Report) {
         match report {
             Report::Started => self.started = true,
@@ -67,7 +67,7 @@ impl End {
         if let Some(text) = self.reported.error {
             return Err(Error::Guest(text));
         }
-        // If we stopped the machine before all of the output had arrived, it did not end well.
+        // If ukl-run stopped the machine before all of the output had arrived, the run has failed.
         if let Some(status) = self.reported.exit
             && (self.complete || stopped.is_none())
         {

@@ -80,7 +80,8 @@ pub fn command(plan: &Plan, channels: &Channels) -> Vec<OsString> {
         ),
     );
 
-    // A file, since a serial line does not wait: what a full socket does not take is lost.
+    // The log goes to a file, because QEMU drops serial output that does not fit into a socket's
+    // buffer.
     let log = format!(
         "file,id=console,append=on,path=/proc/self/fd/{}",
         channels.console
@@ -166,7 +167,7 @@ fn escaped(value: &OsStr) -> OsString {
     OsString::from_vec(out)
 }
 
-/// A command line as one would type it in a shell.
+/// Quotes a command line for the shell.
 pub fn shown(words: &[OsString]) -> String {
     let quoted = |word: &OsString| {
         let text = word.to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! System calls that the standard library has no function for.
+//! System calls for which the standard library has no function.
 
 use std::fs::File;
 use std::io;
@@ -25,7 +25,7 @@ pub fn same_file(one: RawFd, other: RawFd) -> bool {
     let identity = |fd| {
         // SAFETY: an all-zero stat is valid and is filled in.
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-        // SAFETY: a place for the answer.
+        // SAFETY: the pointer leads to a variable for the result.
         check(unsafe { libc::fstat(fd, &mut stat) }).ok()?;
         // SAFETY: no memory is involved.
         let position = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
@@ -46,7 +46,7 @@ pub fn kvm_api_version(kvm: RawFd) -> libc::c_int {
 
 /// A file in memory, without a name, that holds `data`.
 pub fn memory_file(data: &[u8]) -> io::Result<OwnedFd> {
-    // SAFETY: a name, and a descriptor that is new and ours.
+    // SAFETY: the name is a C string, and nothing else owns the new descriptor.
     let mut file = unsafe {
         File::from_raw_fd(check(libc::memfd_create(
             c"ukl-run".as_ptr(),
@@ -70,7 +70,7 @@ pub fn hold_signals() {
 pub fn next_signal() -> libc::c_int {
     let set = signal_set();
     let mut signal = 0;
-    // SAFETY: a set of signals and a place for the answer.
+    // SAFETY: the pointers lead to a set of signals and to a variable for the result.
     while unsafe { libc::sigwait(&set, &mut signal) } != 0 {}
     signal
 }
@@ -87,8 +87,8 @@ fn signal_set() -> libc::sigset_t {
     }
 }
 
-/// Prepares a process that is about to become QEMU: takes it out of the terminal's process group, and
-/// has the kernel kill it when ukl-run ends.
+/// Prepares the process that will execute QEMU: removes it from the terminal's foreground process
+/// group, and makes the kernel kill it when ukl-run ends.
 ///
 /// For use between fork and exec: it only makes system calls.
 pub fn become_dependent(parent: libc::pid_t, inherited: &[RawFd]) -> io::Result<()> {
@@ -109,7 +109,7 @@ pub fn become_dependent(parent: libc::pid_t, inherited: &[RawFd]) -> io::Result<
 
 /// A descriptor that becomes readable when a process has ended.
 pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: the descriptor is new and ours.
+    // SAFETY: nothing else owns the new descriptor.
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0);
         Ok(OwnedFd::from_raw_fd(check(fd as libc::c_int)?))
@@ -124,14 +124,14 @@ pub fn wait_for(fd: RawFd, write: bool) {
         events,
         revents: 0,
     };
-    // SAFETY: one structure.
+    // SAFETY: the pointer leads to one structure.
     unsafe { libc::poll(&mut poll, 1, -1) };
 }
 
 /// write(2) to an inherited descriptor, which may be non-blocking.
 pub fn write_all(fd: RawFd, mut data: &[u8]) -> io::Result<()> {
     while !data.is_empty() {
-        // SAFETY: a pointer and its length.
+        // SAFETY: the pointer and the length are the slice's.
         let count = unsafe { libc::write(fd, data.as_ptr().cast(), data.len()) };
         match check(count.clamp(-1, i32::MAX as isize) as libc::c_int) {
             Ok(count) => data = &data[count as usize..],
@@ -146,7 +146,7 @@ pub fn write_all(fd: RawFd, mut data: &[u8]) -> io::Result<()> {
 /// read(2) from an inherited descriptor, which may be non-blocking.
 pub fn read(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
-        // SAFETY: a pointer and its length.
+        // SAFETY: the pointer and the length are the slice's.
         let count = unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) };
         match check(count.clamp(-1, i32::MAX as isize) as libc::c_int) {
             Ok(count) => return Ok(count as usize),

@@ -1,5 +1,5 @@
-//! The caller's terminal. In raw mode, every key goes to the guest, whose own terminal gives it its
-//! meaning, Ctrl-C included.
+//! The caller's terminal. In raw mode, every key is sent to the guest, whose terminal interprets
+//! it, including Ctrl-C.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ static RAW: AtomicBool = AtomicBool::new(false);
 
 /// The byte that Ctrl-C sends.
 const INTERRUPT: u8 = 3;
-/// This many within [`PATIENCE`] stop the machine.
+/// The number of Ctrl-C within [`PATIENCE`] that stops the machine.
 const INSISTENCE: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -68,7 +68,7 @@ pub struct Insistence {
 }
 
 impl Insistence {
-    /// Takes note of what was typed. Returns whether it is enough.
+    /// Counts Ctrl-C in typed bytes. Returns whether the limit is reached.
     pub fn typed(&mut self, keys: &[u8]) -> bool {
         let now = Instant::now();
         self.presses

@@ -163,7 +163,7 @@ pub struct Address {
     pub prefix: u8,
     /// The default gateway.
     pub gateway: Option<Ipv4Addr>,
-    /// The name server. The format can carry one only behind a gateway.
+    /// The name server. The format can carry one only after a gateway.
     pub dns: Option<Ipv4Addr>,
 }
 

@@ -6,8 +6,8 @@ use clap::Command;
 
 /// Turns `--gdb 99` into one word, in the words of a command line of `command`.
 ///
-/// clap takes the port only behind a `=`. Otherwise it would take whatever follows, the program's
-/// name too.
+/// clap accepts an optional value only after a `=`. Otherwise it would take the next word, even the
+/// program's name.
 pub fn join(command: &Command, mut words: Vec<OsString>) -> Vec<OsString> {
     let takes_value = |word: &str| {
         let argument = match word.strip_prefix("--") {

@@ -19,7 +19,7 @@ pub enum Accel {
 }
 
 impl Accel {
-    /// The one that the options ask for and the host has.
+    /// Chooses by the options and by what the host supports.
     pub fn choose(args: &Args) -> Accel {
         if args.icount {
             Accel::Icount

@@ -1,4 +1,4 @@
-//! Finds the image that a command means, and checks that it is the right one.
+//! Finds the image of a program, and checks that it belongs to the program.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -28,7 +28,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// The image that is meant by `path`: an image itself, or a program.
+    /// Finds the image for `path`, which is an image or a program.
     pub fn find(path: &Path) -> Result<Image> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".ukl");
@@ -55,7 +55,7 @@ impl Image {
     }
 
     /// The image at `candidate` if it belongs to the program, or else the one that the registry
-    /// has. An image of another build would do silently what an earlier program did.
+    /// has. An image of another build would silently run an earlier version of the program.
     fn of(program: &Path, candidate: PathBuf) -> Result<Image> {
         let image = Image::open(candidate.clone())?;
         if is_of(program, &candidate)? {
@@ -124,8 +124,8 @@ fn is_elf(path: &Path) -> bool {
     read.is_ok() && &start == b"\x7fELF"
 }
 
-/// The program behind a script that libtool puts in its place to set library paths, which a static
-/// program does not need.
+/// The program that a libtool wrapper script runs. The script only sets library paths, which a
+/// static program does not need.
 fn behind_libtool(path: &Path) -> Option<PathBuf> {
     let program = path.parent()?.join(".libs").join(path.file_name()?);
     let mut start = [0; 2];
@@ -179,7 +179,7 @@ mod tests {
         ));
         assert!(matches!(found(&path("none")), Err(Error::NoImage { .. })));
         assert!(matches!(found(dir.path()), Err(Error::NoImage { .. })));
-        // As libtool has it.
+        // A wrapper script like libtool's.
         fs::create_dir(path(".libs")).unwrap();
         fs::write(path("script"), "#! /bin/sh\n").unwrap();
         assert!(matches!(

@@ -1,4 +1,4 @@
-//! What init is told: the program's arguments, environment and directories.
+//! The request to init: the program's arguments, environment and directories.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -22,20 +22,20 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::terminal;
 
-/// The guest's place in QEMU's user network (`-netdev user`).
+/// The guest's address in QEMU's user network (`-netdev user`).
 const NETWORK: &str = "10.0.2.15/24,10.0.2.2,10.0.2.3";
 /// The directories of the host that tools need.
 const TOOLS: &[&str] = &["/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc"];
 
-/// How the program's streams travel.
+/// How the program's streams are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stdio {
-    /// Each on its own port.
+    /// Each has its own port.
     Ports {
         /// Whether stderr goes where stdout goes.
         merged: bool,
     },
-    /// By the caller's terminal.
+    /// They are a terminal, connected to the caller's.
     Tty,
 }
 
