@@ -37,8 +37,21 @@ static void emit_syscall(long number, const void *a, long b, long c) {
     emit("\x0f\x05", 2);             // syscall
 }
 
+// Whether the main thread is blocked. Once it has started the other thread, it blocks only in its read().
+static int is_blocked(void) {
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", getpid());
+    int fd = SYS(open(path, O_RDONLY));
+    ssize_t n = SYS(read(fd, text, sizeof text - 1));
+    close(fd);
+    text[n] = 0;
+    char *state = strrchr(text, ')');
+    CHECK(state != NULL);
+    return state[2] == 'S';
+}
+
 static void *run_later(void *function) {
-    sleep_ms(300);
+    while (!is_blocked()) sched_yield();
     ((void (*)(void))function)();
     return NULL;
 }
