@@ -269,7 +269,7 @@ fn without_sites_hlt_stays() {
 }
 
 /// Instructions that are a general protection fault at ring 3, but not at ring 0.
-const PROTECTED: [&str; 26] = [
+const PROTECTED: [&str; 28] = [
     "hlt",
     "int $0x80",
     "int $0x81",
@@ -289,6 +289,8 @@ const PROTECTED: [&str; 26] = [
     "rdmsr",
     "wrmsr",
     "xsetbv",
+    "xsaves (%rdi)",
+    "xrstors64 (%rdi)",
     "swapgs",
     "sysretq",
     "sysexitq",
@@ -319,7 +321,7 @@ fn cli_and_sti_become_a_store_beside_another_privileged_instruction() {
 
 #[test]
 fn an_instruction_that_is_undefined_at_ring_3_becomes_another_one() {
-    for instruction in ["monitor", "mwait"] {
+    for instruction in ["monitor", "mwait", "stac", "clac"] {
         let (report, code) = function(&format!("{instruction}\nret"));
         assert_eq!(counts(&report), [1, 0, 0, 0], "{instruction}");
         assert_eq!(code, [UNDEFINED, 0xcc, 0xcc, 0xc3], "{instruction}");
@@ -363,6 +365,23 @@ fn a_system_call_of_32_bits_after_a_branch_moves_out() {
     assert_eq!(counts(&report), [0, 1, 0, 0]);
     assert!(code.ends_with(&STORE));
     assert!(!code.contains(&0xcd), "{code:x?}");
+}
+
+#[test]
+fn an_instruction_before_the_padding_of_a_function_moves_out() {
+    // The padding has no frame description, and the next function has another one.
+    let done = rewrite(&assemble(
+        ".text\n.globl f\n.type f,@function\nf:\n.cfi_startproc\npush %rbp\n\
+         .cfi_def_cfa_offset 16\nmov $20,%eax\nmov $1,%edi\nint $0x80\n.cfi_endproc\n.size f,.-f\n\
+         .p2align 4\n.globl g\n.type g,@function\ng:\n.cfi_startproc\nret\n\
+         .cfi_endproc\n.size g,.-g\n",
+    ));
+    links(&done.data);
+    assert_eq!(counts(&done.report), [0, 1, 0, 0], "{}", done.report);
+    assert_eq!(done.report.undescribed, 0);
+    let code = named(&done.data, ".text");
+    assert!(code.ends_with(&STORE), "{code:x?}");
+    assert!(!code.contains(&UNDEFINED), "{code:x?}");
 }
 
 #[test]

@@ -29,8 +29,8 @@ pub(crate) fn fault_at_ring3(instruction: &Instruction) -> Option<Fault> {
     let is_special = |register: Register| register.is_cr() || register.is_dr();
     match instruction.mnemonic() {
         Hlt | Cli | Sti | Clts | Lmsw | Lgdt | Lidt | Lldt | Ltr | Invd | Wbinvd | Wbnoinvd
-        | Invlpg | Invpcid | Rdmsr | Wrmsr | Wrmsrns | Xsetbv | Swapgs | Sysret | Sysretq
-        | Sysexit | Sysexitq => Some(Fault::Protection),
+        | Invlpg | Invpcid | Rdmsr | Wrmsr | Wrmsrns | Xsetbv | Xsaves | Xsaves64 | Xrstors
+        | Xrstors64 | Swapgs | Sysret | Sysretq | Sysexit | Sysexitq => Some(Fault::Protection),
         // Ring 3 may use the gate of #BP (`int $3`). It may use that of #OF, too, but the signal is
         // the same as for a gate that it may not use. Without 32-bit system calls, Linux has no
         // other such gate.
@@ -38,7 +38,7 @@ pub(crate) fn fault_at_ring3(instruction: &Instruction) -> Option<Fault> {
         Mov if is_special(instruction.op0_register()) || is_special(instruction.op1_register()) => {
             Some(Fault::Protection)
         }
-        Monitor | Mwait => Some(Fault::Undefined),
+        Monitor | Mwait | Stac | Clac => Some(Fault::Undefined),
         _ => None,
     }
 }
@@ -59,6 +59,10 @@ pub(crate) fn last_candidate(bytes: &[u8]) -> Option<usize> {
                 Some(0x00 | 0x01 | 0x05..=0x09) => true,
                 // `mov` of control and debug registers, `wrmsr`, `rdmsr`, `sysexit`
                 Some(0x20..=0x23 | 0x30 | 0x32 | 0x35) => true,
+                // `xsaves`, `xrstors`
+                Some(0xc7) => bytes
+                    .get(at + 2)
+                    .is_some_and(|mode| *mode < 0xc0 && matches!(mode >> 3 & 7, 3 | 5)),
                 // `invpcid`
                 Some(0x38) => bytes.get(at + 2) == Some(&0x82),
                 _ => false,

@@ -22,7 +22,7 @@ use crate::decode::Node;
 use crate::decode::instructions::{Fault, fault_at_ring3, is_site};
 use crate::error::Result;
 use crate::rewrite::encoding::{INT3, JUMP_SIZE, STORE, UNDEFINED};
-use crate::rewrite::hole;
+use crate::rewrite::hole::{self, Hole};
 use crate::rewrite::trampoline::{self, Body};
 use crate::rewrite::work::Work;
 
@@ -195,7 +195,10 @@ fn move_out(work: &mut Work<'_, '_>, node: Node) -> Result<Option<bool>> {
     let Some(hole) = hole::before_unreachable(code, node, last, is_taken) else {
         return Ok(None);
     };
-    let Ok(description) = work.description(section, hole)? else {
+    // What follows the instruction is unreachable. It may be padding behind the end of the function,
+    // where no frame description applies.
+    let reachable = Hole { last: node, ..hole };
+    let Ok(description) = work.description(section, reachable)? else {
         return Ok(None);
     };
     drop_relocs(work, node, hole.last);
