@@ -22,22 +22,23 @@ pub fn remember(stripped: &[u8], whole: &[u8], name: &str) {
         let base = cache::directory("debug")?;
         let dir = base.join(digest(stripped));
         fs::create_dir_all(&dir).ok()?;
-        files::write_beside(&dir.join(name), whole, 0o644).ok()?;
+        cache::put(&dir.join(name), whole, b"").ok()?;
         trim(&base, LIMIT);
         Some(())
     };
     let _ = write();
 }
 
-/// Finds the complete program that belongs to a program from an image.
+/// Finds the complete program that belongs to a program from an image, if it is as it was stored.
 pub fn find(stripped: &[u8]) -> Option<PathBuf> {
     let dir = cache::directory("debug")?.join(digest(stripped));
     let mut files = fs::read_dir(dir)
         .ok()?
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| !path.file_name().is_some_and(files::is_unfinished));
-    files.next()
+        .filter(|path| !path.file_name().is_some_and(files::is_unfinished))
+        .filter(|path| !cache::is_check(path));
+    files.find(|path| cache::get(path).is_some())
 }
 
 fn digest(program: &[u8]) -> String {

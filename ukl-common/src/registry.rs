@@ -33,22 +33,20 @@ pub fn keep(program: &Path, image: &Path) {
         let id = id(program)?;
         let dir = cache::directory("kept")?;
         let kept = dir.join(format!("{id}.ukl"));
-        let beside = dir.join(format!(".{}", std::process::id()));
-        // A hard link is not possible to another file system, so copy.
-        fs::hard_link(image, &beside)
-            .or_else(|_| fs::copy(image, &beside).map(|_| ()))
-            .ok()?;
-        fs::rename(&beside, &kept).ok()?;
+        cache::put(&kept, &fs::read(image).ok()?, b"").ok()?;
         cache::trim(&dir, LIMIT);
         link(&id, kept)
     };
     let _ = write();
 }
 
-/// Finds the image of a program, if it still exists.
+/// Finds the image of a program, if it still exists. An image in `kept` must be as it was stored.
 pub fn find(program: &Path) -> Option<PathBuf> {
     let link = cache::directory("images")?.join(id(program)?);
-    link.canonicalize().ok().filter(|image| image.is_file())
+    let image = link.canonicalize().ok().filter(|image| image.is_file())?;
+    let kept = cache::directory("kept").and_then(|dir| dir.canonicalize().ok());
+    let is_kept = kept.is_some_and(|kept| image.starts_with(kept));
+    (!is_kept || cache::get(&image).is_some()).then_some(image)
 }
 
 fn id(program: &Path) -> Option<String> {

@@ -1,8 +1,7 @@
 //! The cache of rewritten archives, under a hash of the input.
 //!
-//! An entry consists of two files: the archive, and the list of thunks that it calls. Each is
-//! written under a temporary name and renamed, the archive last. Therefore an archive in the cache
-//! is complete, and several links can use the cache at once.
+//! An entry is the archive, and its note is the list of thunks that it calls. [`ukl_common::cache`]
+//! checks that it is as it was stored.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,9 +10,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use symbol_rewriter::Thunk;
-use ukl_common::cache::directory;
-use ukl_common::cache::trim;
-use ukl_common::files::write_beside;
+use ukl_common::cache;
 
 /// The least recently used entries are removed until the rest is within this size.
 const LIMIT: u64 = 2 << 30;
@@ -39,7 +36,7 @@ impl Cache {
     /// Opens the cache, and creates it if necessary. Returns `None` if that is not possible; a link
     /// works without it, only more slowly.
     pub fn open(myself: &Path, prefix: &[u8]) -> Option<Cache> {
-        let dir = directory("rewritten")?;
+        let dir = cache::directory("rewritten")?;
         let mut salt = symbol_rewriter::VERSION.as_bytes().to_vec();
         salt.push(0);
         salt.extend_from_slice(prefix);
@@ -67,10 +64,8 @@ impl Cache {
     /// Finds the rewritten form of this input.
     pub fn get(&self, data: &[u8]) -> Option<Entry> {
         let path = self.path(data);
-        let file = fs::File::open(&path).ok()?;
-        let thunks = parse(&fs::read_to_string(path.with_extension("thunks")).ok()?)?;
-        // `trim` removes the oldest entries. If this fails, the entry is merely removed earlier.
-        let _ = file.set_modified(SystemTime::now());
+        let note = String::from_utf8(cache::get(&path)?).ok()?;
+        let thunks = parse(&note)?;
         Some(Entry { path, thunks })
     }
 
@@ -83,9 +78,8 @@ impl Cache {
     ) -> std::io::Result<Entry> {
         let path = self.path(data);
         let names: String = thunks.iter().map(|thunk| format!("{thunk}\n")).collect();
-        write_beside(&path.with_extension("thunks"), names.as_bytes(), 0o644)?;
-        write_beside(&path, rewritten, 0o644)?;
-        trim(&self.dir, LIMIT);
+        cache::put(&path, rewritten, names.as_bytes())?;
+        cache::trim(&self.dir, LIMIT);
         Ok(Entry {
             path,
             thunks: thunks.clone(),
@@ -103,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    fn cache(dir: &Path) -> Cache {
+    fn open(dir: &Path) -> Cache {
         Cache {
             dir: dir.to_owned(),
             salt: b"salt".to_vec(),
@@ -113,24 +107,24 @@ mod tests {
     #[test]
     fn what_was_put_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = cache(dir.path());
-        assert!(cache.get(b"input").is_none());
+        let entries = open(dir.path());
+        assert!(entries.get(b"input").is_none());
         let call = Thunk::Call {
             number: 0,
             preserved: 0x24,
         };
         let thunks = BTreeSet::from([Thunk::Number(39), Thunk::Generic, call]);
-        cache.put(b"input", b"output", &thunks).unwrap();
-        let entry = cache.get(b"input").unwrap();
+        entries.put(b"input", b"output", &thunks).unwrap();
+        let entry = entries.get(b"input").unwrap();
         assert_eq!(fs::read(entry.path).unwrap(), b"output");
         assert_eq!(entry.thunks, thunks);
-        assert!(cache.get(b"other").is_none());
+        assert!(entries.get(b"other").is_none());
     }
 
     #[test]
     fn another_version_has_other_entries() {
         let dir = tempfile::tempdir().unwrap();
-        cache(dir.path())
+        open(dir.path())
             .put(b"input", b"output", &BTreeSet::new())
             .unwrap();
         let other = Cache {
@@ -143,16 +137,16 @@ mod tests {
     #[test]
     fn only_idle_entries_are_trimmed() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = cache(dir.path());
-        let old = cache.put(b"old", b"output", &BTreeSet::new()).unwrap();
-        cache.put(b"new", b"output", &BTreeSet::new()).unwrap();
+        let entries = open(dir.path());
+        let old = entries.put(b"old", b"output", &BTreeSet::new()).unwrap();
+        entries.put(b"new", b"output", &BTreeSet::new()).unwrap();
         let long_ago = SystemTime::now() - IDLE * 2;
         fs::File::open(&old.path)
             .unwrap()
             .set_modified(long_ago)
             .unwrap();
-        trim(dir.path(), 0);
-        assert!(cache.get(b"old").is_none());
-        assert!(cache.get(b"new").is_some());
+        cache::trim(dir.path(), 0);
+        assert!(entries.get(b"old").is_none());
+        assert!(entries.get(b"new").is_some());
     }
 }

@@ -20,7 +20,6 @@ use object::ObjectSymbol;
 use object::read::elf::ElfFile64;
 use symbol_rewriter::Options;
 use ukl_common::cache;
-use ukl_common::files;
 
 use crate::args::Args;
 use crate::args::Kind;
@@ -67,7 +66,7 @@ pub fn remember(args: &Args, output: &Path) {
         // Two checkouts of a project can link identical libraries from different files.
         let which = blake3::hash(&text).to_hex();
         let path = dir.join(format!("{}-{}", key(output)?, &which[..16]));
-        files::write_beside(&path, &text, 0o644).ok()?;
+        cache::put(&path, &text, b"").ok()?;
         cache::trim(&dir, LIMIT);
         Some(())
     };
@@ -88,7 +87,7 @@ fn keep(part: &Path) -> Option<PathBuf> {
     let data = fs::read(part).ok()?;
     let dir = cache::directory("parts")?;
     let path = dir.join(format!("{}.o", blake3::hash(&data).to_hex()));
-    files::write_beside(&path, &data, 0o644).ok()?;
+    cache::put(&path, &data, b"").ok()?;
     cache::trim(&dir, PARTS);
     Some(path)
 }
@@ -116,12 +115,33 @@ pub fn records(shared: &Path) -> Vec<(OsString, Record)> {
         let names = fs::read_dir(dir).ok()?.flatten();
         let ours = names.filter(|entry| entry.file_name().to_string_lossy().starts_with(&key));
         let records = ours.filter_map(|entry| {
-            let record = read(&fs::read(entry.path()).ok()?)?;
+            let path = entry.path();
+            // The checksum of a record is not a record.
+            if cache::is_check(&path) {
+                return None;
+            }
+            cache::get(&path)?;
+            let record = read(&fs::read(path).ok()?)?;
+            remove_damaged_parts(&record);
             Some((entry.file_name(), record))
         });
         Some(records.collect())
     };
     look().unwrap_or_default()
+}
+
+/// Removes the copies of a library's objects that are not as they were stored. The link then says
+/// which object is missing.
+fn remove_damaged_parts(record: &Record) {
+    let Some(parts) = cache::directory("parts") else {
+        return;
+    };
+    for path in record.args.inputs().map(Path::new) {
+        if path.starts_with(&parts) && path.exists() && cache::get(path).is_none() {
+            // If this fails, the rewriter reports the file.
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 fn read(text: &[u8]) -> Option<Record> {

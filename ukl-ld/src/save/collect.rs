@@ -15,6 +15,8 @@ use std::path::PathBuf;
 
 use object::read::archive::ArchiveFile;
 
+use ukl_common::cache;
+
 use super::Link;
 use super::mirror::Mirror;
 use crate::args::Arg;
@@ -372,7 +374,7 @@ impl<'c> Collector<'c> {
             let copy = self.mirror.dir().join("cache/ukl/shared").join(file);
             let dir = copy.parent().unwrap_or(Path::new("/"));
             fs::create_dir_all(dir).at(dir)?;
-            fs::write(&copy, response::join(&words)).at(&copy)?;
+            cache::put(&copy, &response::join(&words), b"").at(&copy)?;
         }
         Ok(())
     }
