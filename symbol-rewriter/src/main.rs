@@ -46,6 +46,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         prefix: args.prefix.as_bytes().to_vec(),
         rewrite_sites: !args.no_sites,
         call_form: args.call_form,
+        wrap: Vec::new(),
     };
     let input = &args.input;
     let data = Input::read(input).with_context(|| {

@@ -84,6 +84,16 @@ pub fn prefixed(name: &[u8], options: &Options) -> Vec<u8> {
     [wrapper, &options.prefix, rest].concat()
 }
 
+/// The function to which `--wrap` redirects an undefined reference (ld(1)), if it does.
+pub fn wrapped(name: &[u8], options: &Options) -> Option<Vec<u8>> {
+    let is_wrapped = |name: &[u8]| options.wrap.iter().any(|wrapped| wrapped == name);
+    if is_wrapped(name) {
+        return Some([b"__wrap_", name].concat());
+    }
+    let real = name.strip_prefix(b"__real_")?;
+    is_wrapped(real).then(|| real.to_vec())
+}
+
 /// The inverse of [`prefixed`]: the name to show in messages.
 pub fn unprefixed(name: &[u8], options: &Options) -> Vec<u8> {
     let (wrapper, rest) = split(name);
@@ -116,6 +126,19 @@ mod tests {
             unprefixed(b"__wrap__ukl_malloc", &options),
             b"__wrap_malloc"
         );
+    }
+
+    #[test]
+    fn references_are_wrapped_as_the_linker_wraps_them() {
+        let options = Options {
+            wrap: vec![b"malloc".to_vec()],
+            ..Options::default()
+        };
+        let wrapped = |name: &[u8]| wrapped(name, &options);
+        assert_eq!(wrapped(b"malloc").unwrap(), b"__wrap_malloc");
+        assert_eq!(wrapped(b"__real_malloc").unwrap(), b"malloc");
+        assert_eq!(wrapped(b"__wrap_malloc"), None);
+        assert_eq!(wrapped(b"__real_free"), None);
     }
 
     #[test]

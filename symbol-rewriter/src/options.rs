@@ -10,6 +10,9 @@ pub struct Options {
     pub rewrite_sites: bool,
     /// Whether a site may take the call form, which replaces its `syscall` altogether.
     pub call_form: bool,
+    /// The functions of `--wrap`: undefined references to `f` become references to `__wrap_f`, and
+    /// those to `__real_f` become references to `f`, as the linker makes them.
+    pub wrap: Vec<Vec<u8>>,
 }
 
 impl Default for Options {
@@ -18,6 +21,7 @@ impl Default for Options {
             prefix: b"_ukl_".to_vec(),
             rewrite_sites: true,
             call_form: false,
+            wrap: Vec::new(),
         }
     }
 }

@@ -83,6 +83,18 @@ pub fn wanted(path: &Path) -> BTreeSet<String> {
     dynamic_symbols(path, true)
 }
 
+/// The undefined dynamic symbols of a file that only weak references need.
+pub fn weakly_wanted(path: &Path) -> BTreeSet<String> {
+    read(path, |file| {
+        let symbols = file.dynamic_symbols();
+        let symbols = symbols.filter(|symbol| symbol.is_undefined() && symbol.is_weak());
+        symbols
+            .filter_map(|symbol| symbol.name().ok().map(str::to_owned))
+            .collect()
+    })
+    .unwrap_or_default()
+}
+
 /// The dynamic symbols that a file defines.
 pub fn provided(path: &Path) -> BTreeSet<String> {
     dynamic_symbols(path, false)

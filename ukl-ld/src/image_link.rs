@@ -1,6 +1,7 @@
 //! The steps after the host link: from the inputs to the program at ring 0 and its image.
 
 use std::mem;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::thread;
 
@@ -13,6 +14,7 @@ use ukl_image::ImageSpec;
 use ukl_proto::image_conf::Binding;
 
 use crate::args::Args;
+use crate::args::table::Role;
 use crate::args::ukl_options;
 use crate::args::ukl_options::UklOptions;
 use crate::cache::Cache;
@@ -24,6 +26,7 @@ use crate::error::Result;
 use crate::explain::Explain;
 use crate::inputs;
 use crate::inputs::Inputs;
+use crate::interpose;
 use crate::interrupt;
 use crate::kernel::archive::Archive;
 use crate::kernel_module::calls::Calls;
@@ -144,6 +147,10 @@ impl<'l> ImageLink<'l> {
             init,
             rewriting: Options {
                 call_form: true,
+                wrap: args
+                    .all(Role::Wrap)
+                    .map(|name| name.as_bytes().to_vec())
+                    .collect(),
                 ..Default::default()
             },
             temp,
@@ -189,6 +196,7 @@ impl<'l> ImageLink<'l> {
         let cache = Cache::open(&self.tools.myself, &self.rewriting.prefix);
         let rewriter = Rewriter {
             options: &self.rewriting,
+            stand_ins: &inputs.stand_ins,
             cache: cache.as_ref(),
             temp: self.temp.path(),
             ld: &self.ld,
@@ -239,6 +247,12 @@ impl<'l> ImageLink<'l> {
         rewritten: &Rewritten,
         thunks: Thunks,
     ) -> Result<Linked> {
+        let undefined = interpose::weak_references(
+            &self.products.output,
+            &resolved.inputs.needed,
+            &rewritten.items,
+            &self.rewriting,
+        )?;
         let link = Program {
             ld: &self.ld,
             gnu: self.tools.is_gnu(),
@@ -247,11 +261,14 @@ impl<'l> ImageLink<'l> {
             inputs: rewritten,
             thunks: &thunks.objects(),
             last: &thunks.imports.files,
+            undefined: &undefined,
             temp: self.temp.path(),
         };
         let passed_over = || resolved.lowered.passed_over(self.args, self.tools);
         let absent = &resolved.inputs.absent;
-        let mut program = link.link(&|messages| hint(messages, absent, &passed_over))?;
+        let mut program = link.link(&resolved.inputs.stand_ins, &|messages| {
+            hint(messages, absent, &passed_over)
+        })?;
         let mark = self.archive.kernel.abi.e_flags;
         elf::finish(&mut program, &self.rewriting.prefix, mark)?;
         let table = ThunkTable::locate(&program, thunks.blocks())?;

@@ -19,6 +19,7 @@ pub mod host;
 pub mod image_link;
 pub mod inform;
 pub mod inputs;
+pub mod interpose;
 pub mod interrupt;
 pub mod kernel;
 pub mod kernel_module;

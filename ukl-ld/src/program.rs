@@ -1,5 +1,6 @@
 //! Links the image's program, a static executable in the lower half, from the rewritten inputs.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::fs;
@@ -8,6 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
 
 use symbol_rewriter::Options;
@@ -20,6 +22,7 @@ use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::args_or_file;
+use crate::interpose;
 use crate::messages;
 use crate::rewrite::Linked;
 use crate::rewrite::Rewritten;
@@ -41,14 +44,46 @@ pub struct Program<'p> {
     pub thunks: &'p [(&'static str, &'p [u8])],
     /// Files that go last: they define the kernel's functions and variables that no input defines.
     pub last: &'p [PathBuf],
+    /// Symbols to link that only weak references need, with the prefix.
+    pub undefined: &'p BTreeSet<Vec<u8>>,
     /// Where temporary files go.
     pub temp: &'p Path,
 }
 
+/// The result of running the linker: the program, or its messages and its status.
+type Attempt = Result<Vec<u8>, (Vec<u8>, ExitStatus)>;
+
 impl Program<'_> {
-    /// Links the program. If this fails, `hint` turns the linker's messages into advice for the
-    /// user.
-    pub fn link(&self, hint: &dyn Fn(&str) -> String) -> Result<Vec<u8>> {
+    /// Links the program, with the symbol resolution of the host's dynamic linker. If this fails,
+    /// `hint` turns the linker's messages into advice for the user.
+    pub fn link(
+        &self,
+        stand_ins: &BTreeSet<PathBuf>,
+        hint: &dyn Fn(&str) -> String,
+    ) -> Result<Vec<u8>> {
+        let mut weakened = Rewritten::default();
+        let mut attempt = self.attempt()?;
+        let mut inputs = self.inputs;
+        if attempt.is_err()
+            && let Some(items) = interpose::weaken(&inputs.items, stand_ins, self.temp)?
+        {
+            weakened.items = items;
+            inputs = &weakened;
+            attempt = Program { inputs, ..*self }.attempt()?;
+        }
+        attempt.map_err(|(text, status)| {
+            let messages = messages::in_users_terms(&text, &inputs.items, self.options);
+            Error::Link {
+                output: self.args.output(),
+                hint: hint(&messages),
+                messages,
+                status,
+            }
+        })
+    }
+
+    /// Runs the linker once.
+    fn attempt(&self) -> Result<Attempt> {
         let output = self.temp.join("program");
         let mut first = Vec::new();
         for (name, object) in self.thunks {
@@ -67,15 +102,9 @@ impl Program<'_> {
         })?;
         if !result.status.success() {
             let text = [result.stdout, result.stderr].concat();
-            let messages = messages::in_users_terms(&text, &self.inputs.items, self.options);
-            return Err(Error::Link {
-                output: self.args.output(),
-                hint: hint(&messages),
-                messages,
-                status: result.status,
-            });
+            return Ok(Err((text, result.status)));
         }
-        fs::read(&output).at(&output)
+        fs::read(&output).at(&output).map(Ok)
     }
 
     /// The command line that writes `output`. `more` goes between the options and the inputs.
@@ -95,6 +124,9 @@ impl Program<'_> {
         words.push("--no-demangle".into());
         for arg in &self.args.list {
             self.option(arg, &mut words)?;
+        }
+        for name in self.undefined {
+            words.push(option("undefined", OsStr::from_bytes(name)));
         }
         words.extend(more);
         words.extend(self.files());
@@ -144,7 +176,9 @@ impl Program<'_> {
             Role::Symbol => words.push(option(name, &self.symbol(value))),
             Role::Entry => words.push(option("entry", &self.symbol(value))),
             Role::Defsym => words.push(option("defsym", &self.definition(value))),
-            Role::Wrap => self.wrap(value, words)?,
+            // The rewriter has renamed the references, except for a link without a prefix, whose
+            // inputs it has not rewritten.
+            Role::Wrap if self.options.prefix.is_empty() => words.push(option(name, value)),
             Role::Keyword if matters(value.as_bytes()) => {
                 words.extend(["-z".into(), value.to_owned()]);
             }
@@ -176,37 +210,6 @@ impl Program<'_> {
         whole.push("=");
         whole.push(script::prefixed_expression(expression, self.options));
         whole
-    }
-
-    /// Translates `--wrap=f`, which resolves `f` to `__wrap_f`, and `__real_f` to `f`. The
-    /// rewritten program has the names `_ukl___wrap_f` and `_ukl___real_f`, but the linker looks
-    /// for `__wrap__ukl_f` and `__real__ukl_f`. A linker script defines each as an alias of the
-    /// other where it is used.
-    fn wrap(&self, name: &OsStr, words: &mut Vec<OsString>) -> Result<()> {
-        let prefixed = self.symbol(name);
-        let glued = |beginning: &str, name: &OsStr| {
-            let mut whole = OsString::from(beginning);
-            whole.push(name);
-            whole
-        };
-        if prefixed == name {
-            words.push(option("wrap", name));
-            return Ok(());
-        }
-        let wrapper = self.symbol(&glued("__wrap_", name));
-        let real = self.symbol(&glued("__real_", name));
-        let text = format!(
-            "PROVIDE({} = {});\nPROVIDE({} = {});\n",
-            glued("__wrap_", &prefixed).display(),
-            wrapper.display(),
-            real.display(),
-            glued("__real_", &prefixed).display(),
-        );
-        let path = self.temp.join(format!("wrap-{}.ld", words.len()));
-        fs::write(&path, text).at(&path)?;
-        words.push(option("wrap", &prefixed));
-        words.push(path.into_os_string());
-        Ok(())
     }
 
     /// Copies a linker script, and adds the prefix to the symbols in it.

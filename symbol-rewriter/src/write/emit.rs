@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::error::{Result, malformed, unsupported};
-use crate::names::{keeps_name, prefixed};
+use crate::names::{keeps_name, prefixed, wrapped};
 use crate::options::Options;
 use crate::read::elf::{
     HEADER_SIZE, Object, RELA_SIZE, Reloc, SHF_GROUP, SHF_INFO_LINK, SHN_LORESERVE, SHT_GROUP,
@@ -225,6 +225,11 @@ impl<'d> Output<'_, 'd> {
                 continue;
             }
             let name = object.symbol_name(&symbol)?;
+            let wrapped = match symbol.undefined {
+                true => wrapped(name, options),
+                false => None,
+            };
+            let name = wrapped.as_deref().unwrap_or(name);
             if keeps_name(name) {
                 if !symbol.undefined {
                     defined.push(name);

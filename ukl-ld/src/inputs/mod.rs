@@ -99,6 +99,11 @@ pub struct Inputs {
     /// Libraries that shared libraries need and that have no static counterpart. They matter only
     /// if symbols remain undefined.
     pub absent: Vec<String>,
+    /// The files that stand in for shared libraries of the host link: their static counterparts, and
+    /// the libraries that were replaced by their objects.
+    pub stand_ins: BTreeSet<PathBuf>,
+    /// The shared libraries that the output of the host link needs, as far as they were found.
+    pub needed: Vec<PathBuf>,
 }
 
 /// Finds the static counterparts. `host` is the output of the host link, and `temp` the directory
@@ -128,6 +133,7 @@ pub fn resolve(
         missing: Vec::new(),
         binary: false,
         dynamic: true,
+        stands_in: false,
         explain,
     };
     for arg in &args.list {
@@ -173,6 +179,8 @@ struct Resolver<'r> {
     binary: bool,
     /// Whether the host link may use shared libraries at this point.
     dynamic: bool,
+    /// Whether the files that are added stand in for a shared library.
+    stands_in: bool,
     explain: &'r Explain,
 }
 
@@ -225,7 +233,15 @@ impl Resolver<'_> {
             });
             return Ok(());
         }
-        self.file(archive, depth)
+        self.stand_in(archive, depth)
+    }
+
+    /// Adds a file that stands in for a shared library.
+    fn stand_in(&mut self, path: &Path, depth: usize) -> Result<()> {
+        let outer = std::mem::replace(&mut self.stands_in, true);
+        let added = self.file(path, depth);
+        self.stands_in = outer;
+        added
     }
 
     /// Replaces a shared library by its objects, if the user's own build made it or it is Rust's
@@ -300,6 +316,7 @@ impl Resolver<'_> {
             missing: Vec::new(),
             binary: false,
             dynamic: true,
+            stands_in: false,
             explain: self.explain,
         };
         record.args.list.iter().try_for_each(|arg| inner.arg(arg))?;
@@ -312,6 +329,8 @@ impl Resolver<'_> {
         self.tail.extend(inner.tail);
         self.missing.extend(inner.missing);
         self.found.absent.extend(inner.found.absent);
+        self.found.stand_ins.extend(inner.found.stand_ins);
+        self.found.stand_ins.insert(shared.to_owned());
         let items = inner.found.items;
         self.libraries.push(Library {
             shared: shared.to_owned(),
@@ -323,6 +342,9 @@ impl Resolver<'_> {
     }
 
     fn push(&mut self, path: PathBuf, kind: FileKind) {
+        if self.stands_in {
+            self.found.stand_ins.insert(path.clone());
+        }
         self.found.items.push(Item::File(File { path, kind }));
     }
 
@@ -611,9 +633,14 @@ impl Resolver<'_> {
         let at = self.tail_position();
         let behind = self.found.items.split_off(at);
         for file in std::mem::take(&mut self.tail) {
-            self.file(&file.path, 1)?;
+            self.stand_in(&file.path, 1)?;
         }
         self.found.items.extend(behind);
+        let needed = std::mem::take(&mut self.needed);
+        self.found.needed = needed
+            .iter()
+            .filter_map(|name| self.search(OsStr::new(name)))
+            .collect();
         // The dynamic linker runs the constructors of a library before those of the libraries and
         // the program that need it. The constructors of libraries that were replaced by their
         // objects run in the same order.

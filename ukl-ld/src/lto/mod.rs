@@ -7,6 +7,7 @@
 //! which symbols other inputs need, and drops or inlines the rest. The objects that it makes
 //! replace the inputs with intermediate code. The linked program is discarded.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -202,6 +203,7 @@ impl Lto<'_> {
             prefix: Vec::new(),
             rewrite_sites: false,
             call_form: false,
+            wrap: Vec::new(),
         };
         let link = Program {
             ld: &self.tools.host_ld,
@@ -211,6 +213,7 @@ impl Lto<'_> {
             inputs: &inputs,
             thunks: &[],
             last: &[],
+            undefined: &BTreeSet::new(),
             temp: dir,
         };
         let words = link.words(&dir.join("whole"), more)?;

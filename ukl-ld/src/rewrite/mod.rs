@@ -57,6 +57,9 @@ pub enum Linked {
 pub struct Rewriter<'r> {
     /// How to rewrite.
     pub options: &'r Options,
+    /// The files that stand in for shared libraries. The dynamic linker knows no `--wrap`, so it does
+    /// not apply to them.
+    pub stand_ins: &'r BTreeSet<PathBuf>,
     /// The cache, if there is one.
     pub cache: Option<&'r Cache>,
     /// The directory of this link's temporary files.
@@ -110,7 +113,15 @@ impl Rewriter<'_> {
     /// Rewrites the objects of a shared library, and joins them into one object.
     fn library(&self, dir: &Path, library: &Library, explain: &Explain) -> Result<Output> {
         fs::create_dir(dir).at(dir)?;
-        let inner = Rewriter { temp: dir, ..*self };
+        let options = &Options {
+            wrap: Vec::new(),
+            ..self.options.clone()
+        };
+        let inner = Rewriter {
+            temp: dir,
+            options,
+            ..*self
+        };
         let parts = inner.all(&library.items, explain)?;
         let words: Vec<OsString> = parts
             .items
@@ -126,6 +137,11 @@ impl Rewriter<'_> {
             path,
             thunks: parts.thunks,
         })
+    }
+
+    /// Whether `--wrap` applies to a file.
+    fn wraps(&self, file: &File) -> bool {
+        !self.options.wrap.is_empty() && !self.stand_ins.contains(&file.path)
     }
 
     fn one(&self, dir: &Path, file: &File, explain: &Explain) -> Result<Output> {
@@ -159,7 +175,8 @@ impl Rewriter<'_> {
     fn archive(&self, file: &File, path: PathBuf, explain: &Explain) -> Result<Output> {
         let data = Input::read(&file.path).at(&file.path)?;
         // A thin archive does not contain its members, so its content does not identify them.
-        let cache = self.cache.filter(|_| !data.starts_with(b"!<thin>"));
+        let is_thin = data.starts_with(b"!<thin>");
+        let cache = self.cache.filter(|_| !is_thin && !self.wraps(file));
         if let Some(entry) = cache.and_then(|cache| cache.get(&data)) {
             return Ok(Output {
                 path: entry.path,
@@ -196,7 +213,18 @@ impl Rewriter<'_> {
         explain: &Explain,
     ) -> Result<symbol_rewriter::Rewritten> {
         let name = file.path.to_string_lossy();
-        let rewritten = symbol_rewriter::rewrite(&name, file.path.parent(), data, self.options)?;
+        let plain;
+        let options = match self.wraps(file) {
+            true => self.options,
+            false => {
+                plain = Options {
+                    wrap: Vec::new(),
+                    ..self.options.clone()
+                };
+                &plain
+            }
+        };
+        let rewritten = symbol_rewriter::rewrite(&name, file.path.parent(), data, options)?;
         let report = &rewritten.report;
         if report.sites > 0 {
             explain.note(format_args!(

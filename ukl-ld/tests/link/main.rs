@@ -8,6 +8,7 @@ mod skip;
 mod diagnostics;
 mod images;
 mod inputs;
+mod interposition;
 mod libraries;
 mod lto;
 mod modes;
