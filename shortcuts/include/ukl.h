@@ -20,6 +20,20 @@ extern "C" {
 #endif
 
 /*
+ * Permits the linker to take an undefined symbol from the kernel.  Without this,
+ * or the option --ukl-kernel-symbols, such a symbol is an error, because it most
+ * often means that a library was forgotten.  At file scope:
+ *
+ *	void *vmalloc(unsigned long size);
+ *	UKL_KERNEL_SYMBOL(vmalloc);
+ *
+ * The linker drops the section.
+ */
+#define UKL_KERNEL_SYMBOL(name)							\
+	__asm__(".pushsection .ukl_kernel_symbols,\"e\",@progbits\n\t"		\
+		".asciz \"" #name "\"\n\t.popsection")
+
+/*
  * Shortcuts: functions that do the work of a system call with fewer checks and
  * layers.  They behave like the functions of libc with the same name, including
  * errors and signals, but they are not cancellation points.

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/time.h>
 #include <time.h>
+#include <ukl.h>
 #include <unistd.h>
 
 void *vmalloc(unsigned long size);
@@ -13,6 +14,13 @@ void msleep(unsigned int ms);
 int _printk(const char *format, ...);
 extern volatile unsigned long jiffies;
 extern const char linux_banner[];
+
+UKL_KERNEL_SYMBOL(vmalloc);
+UKL_KERNEL_SYMBOL(vfree);
+UKL_KERNEL_SYMBOL(msleep);
+UKL_KERNEL_SYMBOL(_printk);
+UKL_KERNEL_SYMBOL(jiffies);
+UKL_KERNEL_SYMBOL(linux_banner);
 
 static volatile int ticks;
 

@@ -5,6 +5,8 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
+ukl::kernel_symbols!(vmalloc, vfree, msleep, jiffies);
+
 unsafe extern "C" {
     fn vmalloc(size: usize) -> *mut u8;
     fn vfree(address: *const u8);

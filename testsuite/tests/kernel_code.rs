@@ -285,13 +285,35 @@ fn routines_that_nobody_has(tools: &Tools) -> Result<()> {
     let text = "void there_is_no_such(void);\nvoid *vmalloc(unsigned long);\n\
                 int main(void) { vmalloc(1); there_is_no_such(); }\n";
     std::fs::write(dir.join("p.c"), text)?;
-    let output = compile(tools, &dir, &["-o", "p"], &["p.c".into()])?;
+    let all = "--ukl-kernel-symbols=all";
+    let output = compile(tools, &dir, &[all, "-o", "p"], &["p.c".into()])?;
     ensure!(output.end == Some(End::Exit(1)), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(
         said.contains("undefined reference to `there_is_no_such'"),
         "{said}"
     );
+    // What only the kernel defines is an error, too, unless the program or an option asks for it.
+    // `-z defs` forbids it.
+    let text = "void panic(const char *, ...);\n\
+                int main(int c, char **v) { (void)v; if (c > 1) panic(\"\"); return 42; }\n";
+    std::fs::write(dir.join("pan.c"), text)?;
+    let named = "--ukl-kernel-symbols=printk_ratelimit,panic";
+    let refused: [&[&str]; 3] = [&[], &[named, "-Wl,-z,defs"], &[named, "-Wl,--no-undefined"]];
+    for flags in refused {
+        let words = [flags, &["-o", "pan"]].concat();
+        let output = compile(tools, &dir, &words, &["pan.c".into()])?;
+        ensure!(output.end == Some(End::Exit(1)), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(said.contains("undefined reference to `panic'"), "{said}");
+        let advice = said.contains("--ukl-kernel-symbols=panic");
+        ensure!(advice == flags.is_empty(), "{said}");
+        ensure!(!dir.join("pan.ukl").exists(), "there is an image");
+    }
+    for allowed in [all, named] {
+        let output = compile(tools, &dir, &[allowed, "-o", "pan"], &["pan.c".into()])?;
+        succeeds(output)?;
+    }
     std::fs::write(
         dir.join("conftest.c"),
         "char vmalloc();\nint main() { return vmalloc(); }\n",
@@ -302,7 +324,7 @@ fn routines_that_nobody_has(tools: &Tools) -> Result<()> {
     // The kernel's functions do not replace those of a missing library.
     let text = "char *strlcpy();\nint main(void) { return !strlcpy(0, 0, 0); }\n";
     std::fs::write(dir.join("q.c"), text)?;
-    let output = compile(tools, &dir, &["-w", "-o", "q"], &["q.c".into()])?;
+    let output = compile(tools, &dir, &["-w", all, "-o", "q"], &["q.c".into()])?;
     ensure!(output.end == Some(End::Exit(1)), "{output:?}");
     Ok(())
 }

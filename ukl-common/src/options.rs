@@ -168,6 +168,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         ..FLAG
     },
     OptionSpec {
+        name: "kernel-symbols",
+        value: Value::Required("LIST"),
+        help: "Take these functions and variables from the kernel if nothing else defines them: \
+               names separated by commas, or all. Names that the program declares with \
+               UKL_KERNEL_SYMBOL of ukl.h need no option",
+        ..FLAG
+    },
+    OptionSpec {
         name: "debug",
         help: "Keep debugging sections in the image's program",
         ..FLAG

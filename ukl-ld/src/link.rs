@@ -194,6 +194,7 @@ impl Link {
             let program = &mut self.options.program;
             program.get_or_insert(ukl_options::Place::Beside);
         }
+        products.check(&self.args, &self.options)?;
         products.remove_old_images()?;
         interrupt::catch();
         let (host, archive) = self.host_and_archive(products)?;
@@ -246,14 +247,15 @@ impl Link {
         Ok((linked, archive))
     }
 
-    /// Runs the real linker. If it fails, undefined symbols that vmlinux defines may be the only
-    /// reason: it then runs again with placeholders for them.
+    /// Runs the real linker. If it fails, undefined symbols that the program takes from the kernel
+    /// may be the only reason: it then runs again with placeholders for them.
     fn host_link(&self, kernel: Option<&Path>) -> Result<HostLinked> {
         let (status, said) = self.host(&self.words)?.run_and_listen()?;
         if !status.success()
             && let Some(kernel) = kernel
         {
-            let imports = KernelImports::find(&self.args, kernel)?;
+            let imports = KernelImports::find(&self.args, kernel, &self.options.kernel_symbols)?;
+            let advice = imports.advice(&said);
             if !imports.is_empty() {
                 let temp = TempDir::new().at(&std::env::temp_dir())?;
                 let mut words = self.words.clone();
@@ -265,6 +267,14 @@ impl Link {
                     return Ok(HostLinked { status, imports });
                 }
             }
+            host::pass_on(&said);
+            if let Some(advice) = advice {
+                host::pass_on(advice.as_bytes());
+            }
+            return Ok(HostLinked {
+                status,
+                imports: None,
+            });
         }
         host::pass_on(&said);
         let imports = None;

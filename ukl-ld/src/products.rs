@@ -1,14 +1,19 @@
 //! The files that a link makes, and where they go.
 
 use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use ukl_common::files;
 
 use crate::args::Args;
+use crate::args::table::Role;
 use crate::args::ukl_options;
+use crate::args::ukl_options::UklOptions;
 use crate::error::At;
+use crate::error::Error;
 use crate::error::Result;
 use crate::host;
 use crate::mode;
@@ -43,6 +48,38 @@ impl Products {
     fn any_image(&self) -> PathBuf {
         let beside = || mode::beside(&self.output);
         self.image.clone().unwrap_or_else(beside)
+    }
+
+    /// Refuses a link whose products would overwrite its inputs or each other.
+    pub fn check(&self, args: &Args, options: &UklOptions) -> Result<()> {
+        let by_products = [
+            (&options.program, "program", ukl_options::RING0),
+            (&options.ring3, "ring3", ukl_options::RING3),
+        ];
+        let mut made: Vec<(&str, PathBuf)> = Vec::new();
+        made.extend(self.image.clone().map(|path| ("image", path)));
+        for (place, name, suffix) in by_products {
+            made.extend(
+                place
+                    .as_ref()
+                    .map(|place| (name, place.path(&self.output, suffix))),
+            );
+        }
+        let mut taken: Vec<(&str, PathBuf)> = vec![("the output", self.output.clone())];
+        taken.extend(args.inputs().map(|path| ("an input", path.into())));
+        taken.extend(args.all(Role::Script).map(|path| ("an input", path.into())));
+        let added = options.add.iter();
+        taken.extend(added.map(|(host, _)| ("a file of --ukl-add", host.clone())));
+        for (name, path) in made {
+            if let Some((what, _)) = taken.iter().find(|(_, other)| is_same(&path, other)) {
+                return Err(Error::Usage(format!(
+                    "--ukl-{name}: `{}' is also {what} of this link; choose another path",
+                    path.display()
+                )));
+            }
+            taken.push(("another product", path));
+        }
+        Ok(())
     }
 
     /// Removes the images of earlier links, which do not belong to the new output.
@@ -87,5 +124,27 @@ impl Products {
         let path = self.uplifted.as_ref().unwrap_or(&self.output);
         let name = path.file_name().unwrap_or(OsStr::new("a.out"));
         name.to_string_lossy().into_owned()
+    }
+}
+
+/// Whether two paths lead to the same file, or will once it is written. Devices may be written to by
+/// several products.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => {
+            one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino())
+        }
+        (Err(_), Err(_)) => real(one) == real(other),
+        _ => false,
+    }
+}
+
+/// The path without symbolic links of a file that may not exist yet.
+fn real(path: &Path) -> PathBuf {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or(Path::new(".")).canonicalize();
+    match (dir, path.file_name()) {
+        (Ok(dir), Some(name)) => dir.join(name),
+        _ => path.to_owned(),
     }
 }

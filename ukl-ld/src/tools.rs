@@ -2,6 +2,8 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -10,6 +12,7 @@ use ukl_common::library::Library;
 use ukl_common::recursion;
 use ukl_common::search;
 
+use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 
@@ -78,25 +81,23 @@ impl Tools {
     /// The kernel archive.
     pub fn kernel(&self, chosen: Option<&Path>) -> Result<PathBuf> {
         let dir = chosen.map_or_else(|| self.libdir.join("kernel"), Path::to_owned);
-        if dir.join("vmlinux").is_file() {
-            return Ok(dir);
-        }
-        Err(Error::NotInstalled {
-            path: dir.join("vmlinux"),
-            target: "kernel",
-        })
+        installed(dir.join("vmlinux"), "kernel")?;
+        Ok(dir)
     }
 
     /// The guest's init.
     pub fn init(&self) -> Result<PathBuf> {
-        let path = self.libdir.join("init");
-        if path.is_file() {
-            return Ok(path);
-        }
-        Err(Error::NotInstalled {
-            path,
-            target: "layout",
-        })
+        installed(self.libdir.join("init"), "layout")
+    }
+}
+
+/// A file of the installation, which `make TARGET` builds. A file that exists and cannot be read is
+/// not missing.
+fn installed(path: PathBuf, target: &'static str) -> Result<PathBuf> {
+    match fs::metadata(&path) {
+        Ok(meta) if meta.is_file() => Ok(path),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error).at(&path),
+        _ => Err(Error::NotInstalled { path, target }),
     }
 }
 

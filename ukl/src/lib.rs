@@ -17,6 +17,29 @@
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
+/// Permits the linker to take undefined symbols from the kernel. Without this, or the option
+/// `--ukl-kernel-symbols`, such a symbol is an error, because it most often means that a library was
+/// forgotten.
+///
+/// ```ignore
+/// ukl::kernel_symbols!(vmalloc, vfree);
+///
+/// unsafe extern "C" {
+///     fn vmalloc(size: usize) -> *mut u8;
+///     fn vfree(address: *const u8);
+/// }
+/// ```
+#[macro_export]
+macro_rules! kernel_symbols {
+    ($($name:ident),+ $(,)?) => {
+        ::core::arch::global_asm!(
+            ".pushsection .ukl_kernel_symbols,\"e\",@progbits",
+            $(concat!(".asciz \"", stringify!($name), "\""),)+
+            ".popsection",
+        );
+    };
+}
+
 mod completion;
 mod shortcuts;
 

@@ -17,6 +17,7 @@ use crate::args::Kind;
 use crate::args::response;
 use crate::error::Error;
 use crate::error::Result;
+use crate::kernel_module::imports::Allowed;
 use crate::kernel_module::shortcuts::Shortcuts;
 
 /// The sizes that the shared part of a stack may have, in bytes.
@@ -77,6 +78,8 @@ pub struct UklOptions {
     pub kernel: Option<PathBuf>,
     /// `--ukl-shortcuts` and `--ukl-malloc`: the system calls that take a shortcut.
     pub shortcuts: Shortcuts,
+    /// `--ukl-kernel-symbols`: names that may be taken from the kernel.
+    pub kernel_symbols: Allowed,
     /// `--ukl-debug`: keep debugging sections.
     pub debug: bool,
     /// `--ukl-program`: also write the image's program.
@@ -169,6 +172,11 @@ impl UklOptions {
             "shortcuts" => {
                 for kind in text(spec, value)?.split(',') {
                     self.shortcuts.add(choice(spec, kind)?);
+                }
+            }
+            "kernel-symbols" => {
+                for name in text(spec, value)?.split(',') {
+                    self.kernel_symbols.add(name);
                 }
             }
             "add" => self.add.push(pair(spec, text(spec, value)?)?),
@@ -371,6 +379,21 @@ mod tests {
         check::<Return>();
         check::<Stack>();
         assert!(options::find(policy::BYPASS_LIMIT).is_some());
+    }
+
+    #[test]
+    fn kernel_symbols_add_up() {
+        let words = ["--ukl-kernel-symbols=vmalloc,vfree"];
+        let options = own(&words, Some("--ukl-kernel-symbols=jiffies")).unwrap();
+        let symbols = &options.kernel_symbols;
+        assert!(
+            ["vmalloc", "vfree", "jiffies"]
+                .iter()
+                .all(|name| symbols.has(name))
+        );
+        assert!(!symbols.has("panic"));
+        let all = own(&["--ukl-kernel-symbols=all"], None).unwrap();
+        assert!(all.kernel_symbols.has("panic") && !all.kernel_symbols.has("crc32"));
     }
 
     #[test]

@@ -86,9 +86,9 @@ impl Kernel {
         let file =
             ElfFile64::<Endianness>::parse(&*data).map_err(|error| wrong(error.to_string()))?;
         let list = archive.join("syscalls");
-        let list = fs::read_to_string(&list).map_err(|_| Error::Kernel {
+        let list = fs::read_to_string(&list).map_err(|error| Error::Kernel {
             path: list,
-            what: "cannot be read".into(),
+            what: format!("cannot be read: {error}"),
         })?;
         let functions: Vec<(u32, usize, &str)> = list.lines().filter_map(parse_call).collect();
 

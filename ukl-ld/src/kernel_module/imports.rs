@@ -1,6 +1,11 @@
 //! Kernel imports: undefined symbols of the program that vmlinux defines.
 //!
-//! This module runs only after the host link has failed. For each symbol that the inputs leave
+//! A symbol is taken from the kernel only if the program declares it with `UKL_KERNEL_SYMBOL` of
+//! `ukl.h` (or the Rust crate's `kernel_symbols!`), or if the option `--ukl-kernel-symbols` names it.
+//! Otherwise a forgotten library would go unnoticed until the program called a kernel function of the
+//! same name with other arguments, which can crash the machine. `-z defs` forbids it always.
+//!
+//! This module runs only after the host link has failed. For each such symbol that the inputs leave
 //! undefined and vmlinux defines, it writes a member into two archives. The archives come after all
 //! other inputs on the command line, so that the linker uses a member only if nothing else defines
 //! the symbol. The members for the host link are placeholders for functions
@@ -21,6 +26,7 @@ use ar_archive_writer::NewArchiveMember;
 use ar_archive_writer::write_archive_to_stream;
 use object::Endianness;
 use object::Object as _;
+use object::ObjectSection as _;
 use object::ObjectSymbol as _;
 use object::read::archive::ArchiveFile;
 use object::read::elf::ElfFile64;
@@ -32,6 +38,7 @@ use symbol_rewriter::Input;
 use symbol_rewriter::Options;
 
 use crate::args::Args;
+use crate::args::table::Role;
 use crate::elf_writer;
 use crate::error::At;
 use crate::error::Error;
@@ -57,15 +64,48 @@ const OTHERS: &[&str] = &[
 /// (linux/alloc_tag.h).
 const NOPROF: &str = "_noprof";
 
+/// The section in which `UKL_KERNEL_SYMBOL` records names, each with a NUL.
+const DECLARED: &str = ".ukl_kernel_symbols";
+
+/// The names that `--ukl-kernel-symbols` permits to take from the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed {
+    all: bool,
+    names: BTreeSet<String>,
+}
+
+impl Allowed {
+    /// Adds a name, or all.
+    pub fn add(&mut self, name: &str) {
+        match name {
+            "all" => self.all = true,
+            name => drop(self.names.insert(name.to_owned())),
+        }
+    }
+
+    /// Whether a name may be taken from the kernel.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name) || self.all && !is_others(name)
+    }
+}
+
+/// Whether common libraries have a symbol of this name.
+fn is_others(name: &str) -> bool {
+    OTHERS.iter().any(|other| name.starts_with(other))
+}
+
 /// The kernel's functions and variables that a program uses by name.
 #[derive(Debug)]
 pub struct KernelImports {
     found: BTreeMap<String, symbols::Symbol>,
+    /// Undefined symbols that the kernel defines, but that nothing permits to take from it.
+    pub refused: Vec<String>,
 }
 
 impl KernelImports {
     /// Finds the symbols that the inputs of a link leave undefined and vmlinux defines.
-    pub fn find(args: &Args, kernel: &Path) -> Result<KernelImports> {
+    pub fn find(args: &Args, kernel: &Path, allowed: &Allowed) -> Result<KernelImports> {
+        let forbidden = forbids_undefined(args);
         let mut names = Names::default();
         for path in args.inputs() {
             // The linker reports inputs that cannot be read.
@@ -73,11 +113,9 @@ impl KernelImports {
                 names.take(&data);
             }
         }
-        let wanted: Vec<&String> = names
-            .undefined
-            .difference(&names.defined)
-            .filter(|name| !OTHERS.iter().any(|other| name.starts_with(other)))
-            .collect();
+        let wanted: Vec<&String> = names.undefined.difference(&names.defined).collect();
+        let is_permitted =
+            |name: &str| !forbidden && (names.declared.contains(name) || allowed.has(name));
         let called: Vec<String> = wanted
             .iter()
             .map(|name| format!("{name}{NOPROF}"))
@@ -86,15 +124,38 @@ impl KernelImports {
         let both = both.chain(called.iter().map(String::as_str)).collect();
         let mut known = symbols::find(&kernel.join("vmlinux"), &both)?;
         let mut found = BTreeMap::new();
+        let mut refused = Vec::new();
         for (name, called) in wanted.iter().zip(&called) {
             let symbol = known
                 .remove(name.as_str())
                 .or_else(|| known.remove(called.as_str()));
-            if let Some(Ok(symbol)) = symbol {
-                found.insert((*name).clone(), symbol);
+            match symbol {
+                Some(Ok(symbol)) if is_permitted(name) => {
+                    found.insert((*name).clone(), symbol);
+                }
+                Some(Ok(_)) if !forbidden && !is_others(name) => refused.push((*name).clone()),
+                _ => {}
             }
         }
-        Ok(KernelImports { found })
+        Ok(KernelImports { found, refused })
+    }
+
+    /// What to do about symbols that only the kernel defines, if there are any in the linker's
+    /// messages.
+    pub fn advice(&self, said: &[u8]) -> Option<String> {
+        let said = String::from_utf8_lossy(said);
+        let names = self.refused.iter();
+        let names = names.filter(|name| {
+            said.contains(&format!("`{name}'")) || said.contains(&format!(": {name}\n"))
+        });
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        let first = names.first()?;
+        let (list, quoted) = (names.join(","), names.join("', `"));
+        Some(format!(
+            "ukl-ld: note: the kernel defines `{quoted}'; a program that means the kernel's declares \
+             it with UKL_KERNEL_SYMBOL({first}) of ukl.h, or is linked with \
+             --ukl-kernel-symbols={list}\n"
+        ))
     }
 
     /// Whether there are none.
@@ -173,6 +234,17 @@ fn end_of_frames(dir: &Path) -> Result<PathBuf> {
 struct Names {
     defined: BTreeSet<String>,
     undefined: BTreeSet<String>,
+    /// Those that `UKL_KERNEL_SYMBOL` declares.
+    declared: BTreeSet<String>,
+}
+
+/// Whether the command line forbids undefined symbols explicitly.
+fn forbids_undefined(args: &Args) -> bool {
+    args.all(Role::Keyword).any(|keyword| keyword == "defs")
+        || args
+            .list
+            .iter()
+            .any(|arg| arg.name() == Some("no-undefined"))
 }
 
 impl Names {
@@ -192,6 +264,15 @@ impl Names {
         let Ok(file) = ElfFile64::<Endianness>::parse(data) else {
             return;
         };
+        if let Some(section) = file.section_by_name(DECLARED)
+            && let Ok(data) = section.data()
+        {
+            let names = data
+                .split(|&byte| byte == 0)
+                .filter(|name| !name.is_empty());
+            let names = names.filter_map(|name| std::str::from_utf8(name).ok());
+            self.declared.extend(names.map(str::to_owned));
+        }
         for symbol in file.symbols().filter(|symbol| symbol.is_global()) {
             let Ok(name) = symbol.name() else { continue };
             match symbol.is_undefined() {
@@ -301,6 +382,7 @@ mod tests {
         ];
         let imports = KernelImports {
             found: found.into(),
+            refused: Vec::new(),
         };
         let path = imports.for_the_host(dir.path()).unwrap();
         let mut names = Names::default();
