@@ -14,7 +14,6 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use object::read::archive::ArchiveFile;
-
 use ukl_common::cache;
 
 use super::Link;
