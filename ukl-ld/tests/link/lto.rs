@@ -348,7 +348,7 @@ fn an_error_for_bitcode_that_does_not_tell_its_version() {
     command.args(["x.c", "odd.o", "-o", "x", "--ld-path=ld.lld"]);
     let said = stderr(&command.output().unwrap());
     assert!(
-        said.contains("ukl-ld: error: odd.o: LLVM bitcode of a version"),
+        said.contains("ukl-ld: error: odd.o: LLVM bitcode of unknown version"),
         "{said}"
     );
     assert!(said.contains(&format!("LLD {major}.")), "{said}");
