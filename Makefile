@@ -144,7 +144,7 @@ install:
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/ukl/rust/ukl/,src c)
 	install -m 644 $(wildcard share/*) $(DESTDIR)$(PREFIX)/share/ukl
 	install -m 644 ukl/Cargo.toml ukl/build.rs $(DESTDIR)$(PREFIX)/share/ukl/rust/ukl
-	install -m 644 ukl/c/*.c $(DESTDIR)$(PREFIX)/share/ukl/rust/ukl/c
+	install -m 644 ukl/c/* $(DESTDIR)$(PREFIX)/share/ukl/rust/ukl/c
 	install -m 644 ukl/src/*.rs $(DESTDIR)$(PREFIX)/share/ukl/rust/ukl/src
 	for file in $$(cd $(documents) && find . -type f); do \
 		install -D -m 644 $(documents)/$$file $(DESTDIR)$(PREFIX)/share/$$file || exit 1; done

@@ -7,6 +7,7 @@ use std::env;
 
 fn main() {
     println!("cargo::rerun-if-changed=c/host.c");
+    println!("cargo::rerun-if-changed=c/shortcuts.def");
     let is = |key: &str, value: &str| env::var(key).is_ok_and(|found| found == value);
     // For other targets the crate is empty.
     if is("CARGO_CFG_TARGET_ARCH", "x86_64") && is("CARGO_CFG_TARGET_OS", "linux") {

@@ -20,7 +20,7 @@ static long call(long number, long a, long b, long c, long d, long e, long f)
 }
 
 /* All are weak: libukl.a and the Rust crate may both be part of a link. */
-#define SHORTCUT(number, name) \
+#define SHORTCUT(number, name, kinds) \
 	__attribute__((weak)) long __ukl_host_shortcut_##name(long a, long b, long c, long d, long e, long f); \
 	long __ukl_host_shortcut_##name(long a, long b, long c, long d, long e, long f) \
 	{ \
@@ -29,16 +29,7 @@ static long call(long number, long a, long b, long c, long d, long e, long f)
 	__attribute__((weak, alias("__ukl_host_shortcut_" #name))) \
 	long __ukl_shortcut_##name(long a, long b, long c, long d, long e, long f)
 
-SHORTCUT(0, read);
-SHORTCUT(1, write);
-SHORTCUT(9, mmap);
-SHORTCUT(12, brk);
-SHORTCUT(17, pread64);
-SHORTCUT(18, pwrite64);
-SHORTCUT(44, sendto);
-SHORTCUT(45, recvfrom);
-SHORTCUT(232, epoll_wait);
-SHORTCUT(281, epoll_pwait);
+#include "shortcuts.def"
 
 /*
  * Run to completion for an ordinary process. shortcuts/completion.c describes

@@ -65,6 +65,8 @@ pub struct SharedLayout {
     pub switch: usize,
     /// UKL_SHARED_RETURN: the instruction to which the kernel function returns.
     pub ret: usize,
+    /// UKL_SHARED_POP: the instruction that moves the stack pointer back to the program's mapping.
+    pub pop: usize,
     /// UKL_SHARED_UNDO: where the thunk continues if the kernel has no mapping of the stack. The
     /// code there drops the pushed arguments and jumps to the next thunk.
     pub undo: usize,
@@ -124,6 +126,7 @@ impl Abi {
         shared: SharedLayout {
             switch: 39,
             ret: 53,
+            pop: 70,
             undo: 112,
         },
         exit: ExitWord {
@@ -182,6 +185,7 @@ impl fmt::Display for Abi {
             ("UKL_THUNK_PRESERVED", self.thunk.preserved as u64),
             ("UKL_SHARED_SWITCH", self.shared.switch as u64),
             ("UKL_SHARED_RETURN", self.shared.ret as u64),
+            ("UKL_SHARED_POP", self.shared.pop as u64),
             ("UKL_SHARED_UNDO", self.shared.undo as u64),
             ("UKL_EXIT_NUMBER_MASK", self.exit.number_mask.into()),
             ("UKL_EXIT_PRESERVED_SHIFT", self.exit.preserved_shift.into()),
@@ -245,6 +249,7 @@ fn parse(text: &str) -> Result<Abi, String> {
         shared: SharedLayout {
             switch: word("UKL_SHARED_SWITCH")? as usize,
             ret: word("UKL_SHARED_RETURN")? as usize,
+            pop: word("UKL_SHARED_POP")? as usize,
             undo: word("UKL_SHARED_UNDO")? as usize,
         },
         exit: ExitWord {
@@ -286,6 +291,7 @@ fn parse(text: &str) -> Result<Abi, String> {
         abi.thunk.preserved,
         abi.shared.switch,
         abi.shared.ret,
+        abi.shared.pop,
         abi.shared.undo,
     ];
     if let Some(position) = positions.iter().find(|position| **position >= size) {
@@ -318,7 +324,7 @@ mod tests {
         UKL_THUNK_SIZE 128   # bytes\n\
         UKL_THUNK_NUMBER 1\nUKL_THUNK_RESTART 7\nUKL_THUNK_SWITCH 33\nUKL_THUNK_RETURN 48\n\
         UKL_THUNK_POP 65\nUKL_THUNK_PRESERVED 127\n\
-        UKL_SHARED_SWITCH 39\nUKL_SHARED_RETURN 53\nUKL_SHARED_UNDO 112\n\
+        UKL_SHARED_SWITCH 39\nUKL_SHARED_RETURN 53\nUKL_SHARED_POP 70\nUKL_SHARED_UNDO 112\n\
         UKL_EXIT_NUMBER_MASK 0xffffff\nUKL_EXIT_PRESERVED_SHIFT 24\n\
         UKL_CPU_DELTA 8\nUKL_CPU_SP 16\nUKL_CPU_LOW 24\nUKL_CPU_LEFT 32\nUKL_CPU_CURRENT 0\n\
         UKL_TASK_FLAGS 0\nUKL_EXIT_WORK 0\n\

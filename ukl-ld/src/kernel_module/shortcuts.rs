@@ -2,52 +2,44 @@
 //! overhead. `--ukl-shortcuts` makes the program's system calls of a kind call them. A shortcut
 //! calls the kernel's own implementation if it does not support the descriptor.
 
-/// The kinds, and the system calls that belong to each: number and function. A system call of two
-/// kinds has one function, which tests the kind of the descriptor.
-const KINDS: &[(&str, &[(u32, &str)])] = &[
-    (
-        "net",
-        &[
-            (0, "__ukl_shortcut_read"),
-            (1, "__ukl_shortcut_write"),
-            (44, "__ukl_shortcut_sendto"),
-            (45, "__ukl_shortcut_recvfrom"),
-        ],
-    ),
-    (
-        "file",
-        &[
-            (0, "__ukl_shortcut_read"),
-            (1, "__ukl_shortcut_write"),
-            (17, "__ukl_shortcut_pread64"),
-            (18, "__ukl_shortcut_pwrite64"),
-        ],
-    ),
-    (
-        "epoll",
-        &[
-            (232, "__ukl_shortcut_epoll_wait"),
-            (281, "__ukl_shortcut_epoll_pwait"),
-        ],
-    ),
-];
+use std::sync::LazyLock;
 
-/// The system calls by which malloc gets memory, for `--ukl-malloc=kernel`.
-const MALLOC: (&str, &[(u32, &str)]) = (
-    "malloc",
-    &[(9, "__ukl_shortcut_mmap"), (12, "__ukl_shortcut_brk")],
-);
+/// The kind of `--ukl-malloc=kernel`, which `--ukl-shortcuts` does not offer.
+const MALLOC: &str = "malloc";
 
-/// All kinds that any option can select.
-fn kinds() -> impl Iterator<Item = &'static (&'static str, &'static [(u32, &'static str)])> {
-    KINDS.iter().chain([&MALLOC])
+/// The table. The C code of `libukl.a` and of the crate `ukl` includes the same file.
+const TABLE: &str = include_str!("../../../ukl/c/shortcuts.def");
+
+/// A shortcut.
+#[derive(Debug, PartialEq, Eq)]
+struct Shortcut {
+    /// The number of the system call that it implements.
+    number: u32,
+    /// The name of the function.
+    function: String,
+    /// The kinds that it belongs to.
+    kinds: Vec<&'static str>,
 }
 
-/// The system call that a shortcut implements.
+static SHORTCUTS: LazyLock<Vec<Shortcut>> =
+    LazyLock::new(|| TABLE.lines().filter_map(parse).collect());
+
+/// Reads a line `SHORTCUT(NUMBER, NAME, KINDS);`. Returns `None` for a comment.
+fn parse(line: &'static str) -> Option<Shortcut> {
+    let inside = line.strip_prefix("SHORTCUT(")?.strip_suffix(");")?;
+    let mut parts = inside.splitn(3, ", ");
+    Some(Shortcut {
+        number: parts.next()?.parse().ok()?,
+        function: format!("__ukl_shortcut_{}", parts.next()?),
+        kinds: parts.next()?.split(' ').collect(),
+    })
+}
+
+/// The number of the system call that a shortcut implements. `None` if the function is no shortcut.
 pub fn number(function: &str) -> Option<u32> {
-    let mut calls = kinds().flat_map(|(_, calls)| calls.iter());
-    let call = calls.find(|(_, name)| *name == function);
-    call.map(|(number, _)| *number)
+    let mut shortcuts = SHORTCUTS.iter();
+    let found = shortcuts.find(|shortcut| shortcut.function == function);
+    found.map(|shortcut| shortcut.number)
 }
 
 /// The selected kinds.
@@ -59,15 +51,15 @@ pub struct Shortcuts {
 impl Shortcuts {
     /// Selects a kind, or all kinds of `--ukl-shortcuts`.
     pub fn add(&mut self, wanted: &str) {
-        let kinds = KINDS.iter().map(|(kind, _)| *kind);
-        self.kinds
-            .extend(kinds.filter(|kind| wanted == *kind || wanted == "all"));
+        let kinds = SHORTCUTS.iter().flat_map(|shortcut| &shortcut.kinds);
+        let wanted = kinds.filter(|kind| **kind != MALLOC && (wanted == **kind || wanted == "all"));
+        self.kinds.extend(wanted);
     }
 
     /// Selects, or does not select, the shortcuts for malloc.
     pub fn malloc(&mut self, kernel: bool) {
-        self.kinds.retain(|kind| *kind != MALLOC.0);
-        self.kinds.extend(kernel.then_some(MALLOC.0));
+        self.kinds.retain(|kind| *kind != MALLOC);
+        self.kinds.extend(kernel.then_some(MALLOC));
     }
 
     /// Whether any kind is selected.
@@ -77,17 +69,35 @@ impl Shortcuts {
 
     /// The shortcut of a system call, if its kind is selected.
     pub fn of(&self, number: u32) -> Option<&'static str> {
-        let kinds = kinds().filter(|(kind, _)| self.kinds.contains(kind));
-        let mut calls = kinds.flat_map(|(_, calls)| calls.iter());
-        calls
-            .find(|(known, _)| *known == number)
-            .map(|(_, function)| *function)
+        let wanted = |shortcut: &&Shortcut| {
+            let mut kinds = shortcut.kinds.iter();
+            shortcut.number == number && kinds.any(|kind| self.kinds.contains(kind))
+        };
+        let shortcut = SHORTCUTS.iter().find(wanted)?;
+        Some(&shortcut.function)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_has_the_kinds_of_the_option() {
+        assert_eq!(SHORTCUTS.len(), TABLE.matches("\nSHORTCUT(").count());
+        assert!(SHORTCUTS.is_sorted_by(|a, b| a.number < b.number));
+        let option = ukl_common::options::find("shortcuts").unwrap();
+        for kind in SHORTCUTS.iter().flat_map(|shortcut| &shortcut.kinds) {
+            assert!(*kind == MALLOC || option.choices.contains(kind), "{kind}");
+        }
+        for kind in option.choices {
+            let mut shortcuts = Shortcuts::default();
+            shortcuts.add(kind);
+            assert!(shortcuts.any(), "{kind}");
+        }
+        assert_eq!(number("__ukl_shortcut_brk"), Some(12));
+        assert_eq!(number("brk"), None);
+    }
 
     #[test]
     fn a_kind_names_its_system_calls() {

@@ -158,6 +158,7 @@ impl ThunkCode {
         writer.pad_to("UKL_SHARED_RETURN", layout.ret.saturating_sub(5), 5);
         writer.operand(0xe8, call.function); // call
         let to_exit = writer.test_exit_work(kernel);
+        writer.pad_to("UKL_SHARED_POP", layout.pop, 9);
         writer.bytes(&[0x65, 0x48, 0x2b, 0x24, 0x25]); // sub %gs:delta, %rsp
         writer.word(kernel.delta);
         writer.return_to_site(preserved, &pushed);

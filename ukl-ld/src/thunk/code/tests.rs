@@ -12,6 +12,7 @@ const POP: usize = 65;
 const PRESERVED: usize = 127;
 const SHARED_SWITCH: usize = 39;
 const SHARED_RETURN: usize = 53;
+const SHARED_POP: usize = 70;
 const SHARED_UNDO: usize = 112;
 const SYSCALL_RET: [u8; 3] = [0x0f, 0x05, 0xc3];
 
@@ -82,7 +83,7 @@ fn the_kernel_finds_the_instructions_of_shared_stacks() {
         assert_eq!(code[SHARED_SWITCH + 2..][..3], [0x03, 0x24, 0x25]);
         assert_eq!(code[SHARED_RETURN - 5], 0xe8);
         assert_eq!(code[SHARED_RETURN..][..5], [0x65, 0x48, 0x8b, 0x0c, 0x25]);
-        assert_eq!(code[70..75], [0x65, 0x48, 0x2b, 0x24, 0x25]);
+        assert_eq!(code[SHARED_POP..][..5], [0x65, 0x48, 0x2b, 0x24, 0x25]);
         assert_eq!(code[SHARED_UNDO..][..4], [0x48, 0x8d, 0x64, 0x24]);
         let pushed = code[PRESERVED].count_ones() as u8;
         assert_eq!(code[SHARED_UNDO + 4], 8 * pushed);
@@ -168,6 +169,7 @@ fn elsewhere() -> Kernel {
     abi.thunk.preserved = 250;
     abi.shared.switch = 60;
     abi.shared.ret = 90;
+    abi.shared.pop = 112;
     abi.shared.undo = 200;
     abi.exit.number_mask = 0xffff;
     abi.exit.preserved_shift = 16;
@@ -201,6 +203,7 @@ fn the_code_follows_the_layout() {
         assert_eq!(thunk.code[60..65], [0x65, 0x48, 0x03, 0x24, 0x25]);
         assert_eq!(thunk.code[85], 0xe8);
         assert_eq!(thunk.code[90..95], [0x65, 0x48, 0x8b, 0x0c, 0x25]);
+        assert_eq!(thunk.code[112..117], [0x65, 0x48, 0x2b, 0x24, 0x25]);
         assert_eq!(thunk.code[200..204], [0x48, 0x8d, 0x64, 0x24]);
         for instruction in decode(&thunk, &kernel.abi) {
             assert!(!instruction.is_invalid(), "{:x?}", thunk.code);
@@ -244,5 +247,6 @@ fn a_layout_without_room_is_an_error() {
     refused(|abi| abi.thunk.preserved = 90, "UKL_THUNK_PRESERVED");
     refused(|abi| abi.shared.switch = 38, "UKL_SHARED_SWITCH");
     refused(|abi| abi.shared.ret = 52, "UKL_SHARED_RETURN");
+    refused(|abi| abi.shared.pop = 69, "UKL_SHARED_POP");
     refused(|abi| abi.shared.undo = 100, "UKL_SHARED_UNDO");
 }
