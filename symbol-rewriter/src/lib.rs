@@ -54,7 +54,7 @@ mod output;
 mod read;
 mod report;
 mod rewrite;
-mod syscalls;
+pub mod syscalls;
 mod thunk;
 mod write;
 

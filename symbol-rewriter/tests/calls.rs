@@ -311,6 +311,9 @@ fn a_system_call_reads_its_own_arguments_and_preserves_the_rest() {
     );
     let closing: Vec<_> = masks("mov $3,%eax").into_iter().collect();
     assert_eq!(closing, [(R9, 1), (RDI | R9, 1)]);
+    // openat2, whose number follows the gap in the numbers of x86-64.
+    let opening: Vec<_> = masks("mov $437,%eax").into_iter().collect();
+    assert_eq!(opening, [(R9, 1), (RDI | RSI | RDX | R10 | R9, 1)]);
     let known = named_function(
         "__wrapper",
         "mov $39,%eax\nsyscall\nmov %rbx,%rax\nsyscall\ntest %rax,%rax\nret",

@@ -12,6 +12,7 @@ use object::Endianness;
 use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 use symbol_rewriter::Input;
+use symbol_rewriter::syscalls::number;
 
 use crate::error::At;
 use crate::error::Error;
@@ -175,30 +176,30 @@ const NAMES: [&str; 6] = [
 /// The system calls that always take the full path: they read or change the registers of their
 /// caller, do not return, or change the state that decides whether the next call may bypass.
 const NEED_REGISTERS: [u32; 24] = [
-    15,  // rt_sigreturn
-    56,  // clone
-    57,  // fork
-    58,  // vfork
-    59,  // execve
-    60,  // exit
-    101, // ptrace
-    131, // sigaltstack
-    135, // personality
-    154, // modify_ldt
-    157, // prctl
-    158, // arch_prctl
-    172, // iopl
-    173, // ioperm
-    205, // set_thread_area
-    211, // get_thread_area
-    219, // restart_syscall
-    231, // exit_group
-    317, // seccomp
-    322, // execveat
-    334, // rseq
-    335, // uretprobe
-    336, // uprobe
-    435, // clone3
+    number("rt_sigreturn"),
+    number("clone"),
+    number("fork"),
+    number("vfork"),
+    number("execve"),
+    number("exit"),
+    number("ptrace"),
+    number("sigaltstack"),
+    number("personality"),
+    number("modify_ldt"),
+    number("prctl"),
+    number("arch_prctl"),
+    number("iopl"),
+    number("ioperm"),
+    number("set_thread_area"),
+    number("get_thread_area"),
+    number("restart_syscall"),
+    number("exit_group"),
+    number("seccomp"),
+    number("execveat"),
+    number("rseq"),
+    number("uretprobe"),
+    number("uprobe"),
+    number("clone3"),
 ];
 
 /// Parses a line of the archive's list: number, name, number of arguments, kernel function.

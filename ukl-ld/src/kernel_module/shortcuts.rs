@@ -86,6 +86,10 @@ mod tests {
     fn the_table_is_in_order_and_has_the_kinds_of_the_option() {
         assert_eq!(SHORTCUTS.len(), TABLE.matches("\nSHORTCUT(").count());
         assert!(SHORTCUTS.is_sorted_by(|a, b| a.number < b.number));
+        for shortcut in SHORTCUTS.iter() {
+            let name = shortcut.function.strip_prefix("__ukl_shortcut_").unwrap();
+            assert_eq!(shortcut.number, symbol_rewriter::syscalls::number(name));
+        }
         let option = ukl_common::options::find("shortcuts").unwrap();
         for kind in SHORTCUTS.iter().flat_map(|shortcut| &shortcut.kinds) {
             assert!(*kind == MALLOC || option.choices.contains(kind), "{kind}");
