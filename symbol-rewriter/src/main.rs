@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use symbol_rewriter::command::Args;
 use symbol_rewriter::{Chunks, Input, Options};
 use ukl_common::library::Library;
+use ukl_common::messages;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("symbol-rewriter: error: {error:#}");
+            messages::error("symbol-rewriter", format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -11,3 +11,13 @@ pub fn error(tool: &str, text: impl Display) {
 pub fn warning(tool: &str, text: impl Display) {
     eprintln!("{tool}: warning: {text}");
 }
+
+/// Prints `TOOL: note: TEXT`.
+pub fn note(tool: &str, text: impl Display) {
+    eprintln!("{tool}: note: {text}");
+}
+
+/// Prints `TOOL: TEXT`.
+pub fn say(tool: &str, text: impl Display) {
+    eprintln!("{tool}: {text}");
+}

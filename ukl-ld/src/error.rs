@@ -4,8 +4,13 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use crate::args::response::TooMany;
+use ukl_common::messages;
 use ukl_image::ImageError;
+
+use crate::args::response::TooMany;
+
+/// The name before each message.
+pub(crate) const TOOL: &str = "ukl-ld";
 
 /// A failure of ukl-ld itself. A failure of the host linker is not among them: its messages and its
 /// exit status are passed through.
@@ -87,13 +92,10 @@ pub enum Error {
         what: String,
     },
     /// The program needs shared libraries that have no static counterpart.
-    #[error("{}", .0.join("\nukl-ld: error: "))]
+    #[error("{}", .0.join("\n"))]
     NoStatic(Vec<String>),
     /// The compiler's plugin failed.
-    #[error(
-        "{messages}\nukl-ld: error: the objects with intermediate code (-flto) cannot be compiled \
-         for the image{why}"
-    )]
+    #[error("the objects with intermediate code (-flto) cannot be compiled for the image{why}")]
     Lto {
         /// The linker's messages.
         messages: String,
@@ -105,7 +107,7 @@ pub enum Error {
     Rewrite(#[from] symbol_rewriter::Error),
     /// The image's link failed.
     #[error(
-        "{messages}\nukl-ld: error: the image of {} cannot be linked ({status}){hint}",
+        "the image of {} cannot be linked ({status}){hint}",
         output.display()
     )]
     Link {
@@ -155,9 +157,13 @@ impl<T> At<T> for std::io::Result<T> {
 /// Prints an error. The linker's own messages come first, without a prefix.
 pub fn print(error: &Error) {
     match error {
-        Error::Link { messages, .. } | Error::Lto { messages, .. } if !messages.is_empty() => {
-            eprintln!("{error}");
+        Error::NoStatic(errors) => errors.iter().for_each(|error| messages::error(TOOL, error)),
+        Error::Link { messages, .. } | Error::Lto { messages, .. } => {
+            if !messages.is_empty() {
+                eprintln!("{messages}");
+            }
+            messages::error(TOOL, error);
         }
-        _ => eprintln!("ukl-ld: error: {error}"),
+        _ => messages::error(TOOL, error),
     }
 }

@@ -4,6 +4,10 @@ use std::fmt::Display;
 use std::time::Duration;
 use std::time::Instant;
 
+use ukl_common::messages;
+
+use crate::error::TOOL;
+
 /// The receiver of the phases' reports.
 #[derive(Debug)]
 pub struct Explain {
@@ -34,14 +38,14 @@ impl Explain {
         let took = now - self.last;
         self.last = now;
         if self.on {
-            eprintln!("ukl-ld: {name:<8} {:>8} {what}", seconds(took));
+            messages::say(TOOL, format_args!("{name:<8} {:>8} {what}", seconds(took)));
         }
     }
 
     /// Prints a detail of the current phase.
     pub fn note(&self, what: impl Display) {
         if self.on {
-            eprintln!("ukl-ld:                     {what}");
+            messages::say(TOOL, format_args!("{:20}{what}", ""));
         }
     }
 

@@ -8,6 +8,7 @@ use std::thread;
 use symbol_rewriter::Options;
 use ukl_common::build_id;
 use ukl_common::debug_store;
+use ukl_common::messages;
 use ukl_common::registry;
 use ukl_common::temp::TempDir;
 use ukl_image::ImageSpec;
@@ -23,6 +24,7 @@ use crate::elf;
 use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::TOOL;
 use crate::explain::Explain;
 use crate::inputs;
 use crate::inputs::Inputs;
@@ -134,7 +136,8 @@ impl<'l> ImageLink<'l> {
         };
         let temp = temp.at(&std::env::temp_dir())?;
         if options.keep_temps {
-            eprintln!("ukl-ld: temporary files are in {}", temp.path().display());
+            let dir = temp.path().display();
+            messages::say(TOOL, format_args!("temporary files are in {dir}"));
         }
         Ok(ImageLink {
             args,

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::thread;
 
+use ukl_common::messages;
 use ukl_common::options;
 use ukl_common::temp::TempDir;
 
@@ -24,6 +25,7 @@ use crate::args::ukl_options::UklOptions;
 use crate::error;
 use crate::error::At;
 use crate::error::Result;
+use crate::error::TOOL;
 use crate::explain::Explain;
 use crate::host;
 use crate::host::Host;
@@ -306,9 +308,10 @@ impl Link {
         made?;
         if profiled && let Some(place) = &self.options.program {
             let path = place.path(&products.output, ukl_options::RING0);
-            eprintln!(
-                "ukl-ld: note: to profile the image's program, run gprof on {}",
-                path.display()
+            let path = path.display();
+            messages::note(
+                TOOL,
+                format_args!("to profile the image's program, run gprof on {path}"),
             );
         }
         Ok(0)
