@@ -55,11 +55,17 @@ impl Compressed {
     }
 }
 
+/// An upper bound of the size of a file, for each byte of its compressed form: a byte of a length
+/// adds at most 255 (LZ4 block format).
+const LARGEST_RATIO: usize = 256;
+
 /// Decompresses a file that is at most `limit` bytes long. `None` if it is longer or malformed.
 pub fn decompress(compressed: &[u8], limit: usize) -> Option<Vec<u8>> {
     let (body, size) = compressed.split_last_chunk()?;
     let size = u32::from_le_bytes(*size) as usize;
     let (magic, mut rest) = body.split_first_chunk()?;
+    // The size is not to be trusted: a short malformed file must not make this allocate gigabytes.
+    let limit = limit.min(compressed.len().saturating_mul(LARGEST_RATIO));
     if u32::from_le_bytes(*magic) != LEGACY_MAGIC || size > limit {
         return None;
     }
@@ -113,5 +119,13 @@ mod tests {
             .expect("lz4 is needed");
         assert!(out.status.success());
         assert!(out.stdout == data);
+    }
+
+    #[test]
+    fn a_short_file_cannot_claim_to_be_large() {
+        // Found by fuzzing: the reader allocated as much memory as the file claimed to need.
+        let mut bytes = LEGACY_MAGIC.to_le_bytes().to_vec();
+        bytes.extend((1_u32 << 30).to_le_bytes());
+        assert_eq!(decompress(&bytes, 1 << 30), None);
     }
 }
