@@ -220,7 +220,7 @@ fn no_tarball(_: &Tools) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.end == Some(End::Exit(2)), "{output:?}");
     ensure!(
-        said.contains("kernel: error: /no/such/linux-6.12.tar.xz: not there"),
+        said.contains("kernel: error: /no/such/linux-6.12.tar.xz does not exist"),
         "{said}"
     );
     ensure!(fs::read_link(&kernel)? == before);

@@ -145,7 +145,10 @@ fn bash_completes() {
     let replies = bash(&dir, "_ukl__run", &words, "ukl-run --transition by");
     assert_eq!(replies, ["bypass"]);
     let replies = bash(&dir, "_ukl__ld", &["ukl-ld", "--ukl-ke"], "ukl-ld --ukl-ke");
-    assert_eq!(replies, ["--ukl-kernel", "--ukl-keep-temps"]);
+    assert_eq!(
+        replies,
+        ["--ukl-kernel", "--ukl-kernel-symbols", "--ukl-keep-temps"]
+    );
     let words = ["symbol-rewriter", "--rep"];
     let replies = bash(&dir, "_symbol__rewriter", &words, "symbol-rewriter --rep");
     assert_eq!(replies, ["--report"]);
@@ -157,7 +160,14 @@ fn bash_completes_the_options_of_the_compiler() {
     for tool in ["ukl-cc", "ukl-c++"] {
         let line = format!("{tool} -O2 --ukl-ker");
         let replies = bash(&dir, "_ukl_cc", &[tool, "-O2", "--ukl-ker"], &line);
-        assert_eq!(replies, ["--ukl-kernel-code", "--ukl-kernel="]);
+        assert_eq!(
+            replies,
+            [
+                "--ukl-kernel-code",
+                "--ukl-kernel=",
+                "--ukl-kernel-symbols="
+            ]
+        );
         let line = format!("{tool} -Wl,--ukl-sav");
         let replies = bash(&dir, "_ukl_cc", &[tool, "-Wl,--ukl-sav"], &line);
         assert_eq!(replies, ["-Wl,--ukl-save-dir="]);

@@ -512,7 +512,7 @@ fn a_guest_without_init_is_255() {
 fn init_tells_of_its_own_failures() {
     for (options, message) in [
         (["--wrap", "/nonexistent"], "cannot start /nonexistent"),
-        (["--workdir", "/nonexistent"], "no such directory"),
+        (["--workdir", "/nonexistent"], "/nonexistent does not exist"),
         (["--beside", "/nonexistent"], "cannot start /nonexistent"),
     ] {
         let out = output(&options, &["exit", "0"]);
