@@ -32,12 +32,17 @@ int main(void) {
         now = spent();
     } while (now.user + now.sys - before.user - before.sys < 1000);
     CHECK(now.user - before.user > 2 * (now.sys - before.sys));
-    before = now;
-    do {
-        for (int i = 0; i < 100; i++) CHECK(read(zero, buffer, sizeof buffer) == sizeof buffer);
-        now = spent();
-    } while (now.user + now.sys - before.user - before.sys < 1000);
-    CHECK(now.sys - before.sys > 2 * (now.user - before.user));
+    // A tick counts for where it arrives. On a busy host ticks are late, and can miss the call: measure again then.
+    int in_kernel = 0;
+    for (int i = 0; i < 5 && !in_kernel; i++) {
+        before = now;
+        do {
+            for (int k = 0; k < 100; k++) CHECK(read(zero, buffer, sizeof buffer) == sizeof buffer);
+            now = spent();
+        } while (now.user + now.sys - before.user - before.sys < 1000);
+        in_kernel = now.sys - before.sys > 2 * (now.user - before.user);
+    }
+    CHECK(in_kernel);
     struct tms t;
     CHECK(times(&t) != -1 && t.tms_utime > 0 && t.tms_stime > 0);
     puts("user and system time counted");

@@ -207,9 +207,16 @@ static void attach(const char *path, const struct places *p) {
     close(ends[1]);
     CHECK_EQ(read(ends[0], &none, 1), 0);
     close(ends[0]);
+    sleep_ms(200);
     for (int i = 0; i < 5; i++) {
         CHECK(ptrace(PTRACE_ATTACH, pid, NULL, NULL) == 0);
-        CHECK_EQ(stop_of(pid), SIGSTOP);
+        int stop = stop_of(pid);
+        // exec closes the pipe before it ends: its SIGTRAP comes first if the process has a tracer by then.
+        if (i == 0 && stop == SIGTRAP) {
+            CHECK(ptrace(PTRACE_CONT, pid, NULL, NULL) == 0);
+            stop = stop_of(pid);
+        }
+        CHECK_EQ(stop, SIGSTOP);
         regs_of(pid);
         CHECK_EQ(peek(pid, p->buffer), 0x6867666564636261);
         CHECK(ptrace(PTRACE_DETACH, pid, NULL, NULL) == 0);
