@@ -21,13 +21,14 @@
 /// `--ukl-kernel-symbols`, such a symbol is an error, because it most often means that a library was
 /// forgotten.
 ///
-/// ```ignore
+/// ```
 /// ukl::kernel_symbols!(vmalloc, vfree);
 ///
 /// unsafe extern "C" {
 ///     fn vmalloc(size: usize) -> *mut u8;
 ///     fn vfree(address: *const u8);
 /// }
+/// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! kernel_symbols {
