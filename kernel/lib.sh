@@ -69,11 +69,30 @@ lock_work() {
 	}
 }
 
+# Prints the paths of the files that the series touches, one on each line.
+touched() {
+	local p
+	while IFS= read -r p; do
+		sed -nE 's,^\+\+\+ b/([^\t]+).*,\1,p' "$p"
+	done < <(patches) | LC_ALL=C sort -u
+}
+
+# Applies a patch to the source tree $work/linux.
+apply() {
+	local log=$work/patch.log
+	(cd "$work/linux" && patch -p1 --no-backup-if-mismatch -s -f <"$1") >"$log" 2>&1 || {
+		cat "$log" >&2
+		die "$1 does not apply to $tarball"
+	}
+	# Fuzz means that patch guessed the position of a hunk.
+	! grep -q fuzz "$log" || say "$(basename "$1"): $(grep fuzz "$log")"
+}
+
 # Makes the source tree $work/linux.  The path must not vary, because ccache,
 # __FILE__ and the comparison of object files depend on it.  Arguments: patches
 # to apply.
 lay_source() {
-	local from log=$work/patch.log p
+	local from p
 	from=$(pristine)
 	say "preparing the source with $# patches"
 	rm -rf "$work/linux"
@@ -81,12 +100,7 @@ lay_source() {
 	# directory.
 	cp -al "$from" "$work/linux"
 	for p; do
-		(cd "$work/linux" && patch -p1 --no-backup-if-mismatch -s -f <"$p") >"$log" 2>&1 || {
-			cat "$log" >&2
-			die "$p does not apply to $tarball"
-		}
-		# Fuzz means that patch guessed the position of a hunk.
-		! grep -q fuzz "$log" || say "$(basename "$p"): $(grep fuzz "$log")"
+		apply "$p"
 	done
 }
 
