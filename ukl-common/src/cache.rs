@@ -48,17 +48,24 @@ pub fn put(path: &Path, data: &[u8], note: &[u8]) -> io::Result<()> {
 }
 
 /// Reads an entry's note, if the entry is as it was stored.
+pub fn get(path: &Path) -> Option<Vec<u8>> {
+    read(path).map(|(_, note)| note)
+}
+
+/// Reads an entry and its note, if the entry is as it was stored.
 ///
 /// An entry that is not is left in place: another process may just be making it again.
-pub fn get(path: &Path) -> Option<Vec<u8>> {
+pub fn read(path: &Path) -> Option<(Vec<u8>, Vec<u8>)> {
     let check = fs::read(check_of(path)).ok()?;
     let (sum, note) = check.split_at_checked(DIGITS)?;
     let note = note.strip_prefix(b"\n")?;
     let data = fs::read(path).ok()?;
+    if checksum(&data, note).as_bytes() != sum {
+        return None;
+    }
     // `trim` removes the oldest entries. If this fails, the entry is merely removed earlier.
-    let now = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
-    let _ = now;
-    (checksum(&data, note).as_bytes() == sum).then(|| note.to_vec())
+    let _ = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    Some((data, note.to_vec()))
 }
 
 fn check_of(path: &Path) -> PathBuf {

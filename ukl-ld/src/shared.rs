@@ -120,8 +120,8 @@ pub fn records(shared: &Path) -> Vec<(OsString, Record)> {
             if cache::is_check(&path) {
                 return None;
             }
-            cache::get(&path)?;
-            let record = read(&fs::read(path).ok()?)?;
+            let (text, _) = cache::read(&path)?;
+            let record = read(&text)?;
             remove_damaged_parts(&record);
             Some((entry.file_name(), record))
         });

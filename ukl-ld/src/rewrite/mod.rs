@@ -1,5 +1,6 @@
 //! Rewrites every object and archive, and caches rewritten archives.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -113,10 +114,7 @@ impl Rewriter<'_> {
     /// Rewrites the objects of a shared library, and joins them into one object.
     fn library(&self, dir: &Path, library: &Library, explain: &Explain) -> Result<Output> {
         fs::create_dir(dir).at(dir)?;
-        let options = &Options {
-            wrap: Vec::new(),
-            ..self.options.clone()
-        };
+        let options = &self.without_wrap();
         let inner = Rewriter {
             temp: dir,
             options,
@@ -137,6 +135,14 @@ impl Rewriter<'_> {
             path,
             thunks: parts.thunks,
         })
+    }
+
+    /// The options for files to which `--wrap` does not apply.
+    fn without_wrap(&self) -> Options {
+        Options {
+            wrap: Vec::new(),
+            ..self.options.clone()
+        }
     }
 
     /// Whether `--wrap` applies to a file.
@@ -213,18 +219,11 @@ impl Rewriter<'_> {
         explain: &Explain,
     ) -> Result<symbol_rewriter::Rewritten> {
         let name = file.path.to_string_lossy();
-        let plain;
-        let options = match self.wraps(file) {
-            true => self.options,
-            false => {
-                plain = Options {
-                    wrap: Vec::new(),
-                    ..self.options.clone()
-                };
-                &plain
-            }
+        let options = match self.stand_ins.contains(&file.path) && !self.options.wrap.is_empty() {
+            true => Cow::Owned(self.without_wrap()),
+            false => Cow::Borrowed(self.options),
         };
-        let rewritten = symbol_rewriter::rewrite(&name, file.path.parent(), data, options)?;
+        let rewritten = symbol_rewriter::rewrite(&name, file.path.parent(), data, &options)?;
         let report = &rewritten.report;
         if report.sites > 0 {
             explain.note(format_args!(

@@ -127,6 +127,12 @@ impl Bench {
         silent(&self.gcc(args));
     }
 
+    /// g++ with ukl-ld, which has to succeed without output.
+    pub fn gxx_ok(&self, args: &str) {
+        let mut gxx = self.compiler("g++");
+        silent(&gxx.args(args.split_whitespace()).output().unwrap());
+    }
+
     /// gcc without ukl-ld, which has to succeed.
     pub fn plain_gcc_ok(&self, args: &str) {
         silent(&self.plain_gcc(args));

@@ -1,11 +1,13 @@
 //! Images, where there is a kernel archive to make them of: `make` puts one into target/lib/ukl.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::bench::Bench;
 use crate::bench::both;
 use crate::bench::silent;
+use crate::bench::stderr;
 use crate::bench::stdout;
 use crate::skip::skip;
 
@@ -140,4 +142,41 @@ fn a_profiled_program_is_kept_for_gprof() {
             .any(|line| line.contains("1+108") && line.contains("f [")),
         "{profile}"
     );
+}
+
+#[test]
+fn an_image_does_not_overwrite_an_input() {
+    let bench = Bench::hello();
+    bench.plain_gcc_ok("-c hello.c");
+    let object = fs::read(bench.path("hello.o")).unwrap();
+    fs::hard_link(bench.path("hello.o"), bench.path("same.o")).unwrap();
+    for (flags, what) in [
+        ("--ukl-image=hello.o", "an input"),
+        ("--ukl-image=./same.o", "an input"),
+        ("--ukl-image=hello", "the output"),
+        ("--ukl-no-image --ukl-program=hello.o", "an input"),
+        ("--ukl-no-image --ukl-ring3=hello", "the output"),
+        (
+            "--ukl-no-image --ukl-ring3=a --ukl-program=a",
+            "another product",
+        ),
+        (
+            "--ukl-no-image --ukl-ring3 --ukl-add=hello.ring3:/f",
+            "a file of --ukl-add",
+        ),
+    ] {
+        let mut gcc = bench.compiler("gcc");
+        let output = gcc
+            .env("UKL_FLAGS", flags)
+            .args(["hello.o", "-o", "hello"])
+            .output()
+            .unwrap();
+        let said = stderr(&output);
+        assert!(!output.status.success(), "{flags}");
+        assert!(
+            said.contains(&format!("is also {what} of this link")),
+            "{said}"
+        );
+        assert_eq!(fs::read(bench.path("hello.o")).unwrap(), object, "{flags}");
+    }
 }

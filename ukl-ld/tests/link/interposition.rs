@@ -1,8 +1,6 @@
 //! Symbols that the program and a library define, references that may remain open, and `--wrap`:
 //! the image's program has to resolve them as the dynamic linker does for the host program.
 
-use std::fs;
-
 use crate::bench::Bench;
 use crate::bench::stderr;
 
@@ -129,9 +127,7 @@ fn operator_new_is_the_programs() {
              int *quiet = new (std::nothrow) int; delete quiet;\n\
              std::printf(\"%d %d\\n\", news, deletes); return news > 50 ? 42 : 1; }",
     );
-    let mut gxx = bench.compiler("g++");
-    let output = gxx.args(["-O1", "x.cc", "-o", "x"]).output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
+    bench.gxx_ok("-O1 x.cc -o x");
     bench.same("x");
 }
 
@@ -240,74 +236,4 @@ fn a_weak_reference_is_resolved_if_a_library_has_the_symbol() {
     );
     bench.gcc_ok("-O1 x.c -pthread -o x");
     assert_eq!(bench.same("x"), "destroy 0\n");
-}
-
-#[test]
-fn a_damaged_entry_of_the_cache_is_made_again() {
-    let bench = Bench::hello();
-    let link = || {
-        let mut gcc = bench.compiler("gcc");
-        gcc.env("XDG_CACHE_HOME", bench.path("cache"));
-        let output = gcc.args(["hello.c", "-o", "hello"]).output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
-        assert_eq!(stderr(&output), "");
-        bench.same("hello");
-    };
-    link();
-    let damages: [fn(Vec<u8>) -> Vec<u8>; 3] = [
-        |_| Vec::new(),
-        |data| data[..data.len() / 2].to_vec(),
-        |mut data| {
-            let middle = data.len() / 2;
-            data[middle] ^= 0x10;
-            data
-        },
-    ];
-    for damage in damages {
-        let mut count = 0;
-        for entry in fs::read_dir(bench.path("cache/ukl/rewritten")).unwrap() {
-            let path = entry.unwrap().path();
-            fs::write(&path, damage(fs::read(&path).unwrap())).unwrap();
-            count += 1;
-        }
-        assert!(count >= 2, "{count} files in the cache");
-        link();
-    }
-}
-
-#[test]
-fn an_image_does_not_overwrite_an_input() {
-    let bench = Bench::hello();
-    bench.plain_gcc_ok("-c hello.c");
-    let object = fs::read(bench.path("hello.o")).unwrap();
-    fs::hard_link(bench.path("hello.o"), bench.path("same.o")).unwrap();
-    for (flags, what) in [
-        ("--ukl-image=hello.o", "an input"),
-        ("--ukl-image=./same.o", "an input"),
-        ("--ukl-image=hello", "the output"),
-        ("--ukl-no-image --ukl-program=hello.o", "an input"),
-        ("--ukl-no-image --ukl-ring3=hello", "the output"),
-        (
-            "--ukl-no-image --ukl-ring3=a --ukl-program=a",
-            "another product",
-        ),
-        (
-            "--ukl-no-image --ukl-ring3 --ukl-add=hello.ring3:/f",
-            "a file of --ukl-add",
-        ),
-    ] {
-        let mut gcc = bench.compiler("gcc");
-        let output = gcc
-            .env("UKL_FLAGS", flags)
-            .args(["hello.o", "-o", "hello"])
-            .output()
-            .unwrap();
-        let said = stderr(&output);
-        assert!(!output.status.success(), "{flags}");
-        assert!(
-            said.contains(&format!("is also {what} of this link")),
-            "{said}"
-        );
-        assert_eq!(fs::read(bench.path("hello.o")).unwrap(), object, "{flags}");
-    }
 }

@@ -394,21 +394,13 @@ fn cxx_classes_across_a_shared_library() {
            return sides + counter();\n\
          }\n",
     );
-    let cxx = |args: &str| {
-        let output = bench
-            .compiler("g++")
-            .args(args.split_whitespace())
-            .output()
-            .unwrap();
-        crate::bench::silent(&output);
-    };
-    cxx("-fPIC -c shape.cc");
-    cxx("-shared shape.o -o libshape.so");
-    cxx("x.cc -L. -Wl,-rpath,. -lshape -o x");
+    bench.gxx_ok("-fPIC -c shape.cc");
+    bench.gxx_ok("-shared shape.o -o libshape.so");
+    bench.gxx_ok("x.cc -L. -Wl,-rpath,. -lshape -o x");
     bench.same("x");
-    cxx("-O2 -fvisibility-inlines-hidden -fPIC -c shape.cc");
-    cxx("-shared shape.o -o libshape.so");
-    cxx("x.cc -L. -Wl,-rpath,. -lshape -o x");
+    bench.gxx_ok("-O2 -fvisibility-inlines-hidden -fPIC -c shape.cc");
+    bench.gxx_ok("-shared shape.o -o libshape.so");
+    bench.gxx_ok("x.cc -L. -Wl,-rpath,. -lshape -o x");
     assert_eq!(bench.run("x.ring3").status.code(), Some(42));
 }
 

@@ -146,9 +146,7 @@ fn a_constructor_of_intermediate_code_runs() {
         "#include <string>\nstatic std::string s(6, 'x');\n\
          int main() { return int(s.size()) * 7; }\n",
     );
-    let mut command = bench.compiler("g++");
-    command.args(["-O2", "-flto", "x.cc", "-o", "x"]);
-    silent(&command.output().unwrap());
+    bench.gxx_ok("-O2 -flto x.cc -o x");
     bench.same("x");
 }
 

@@ -5,6 +5,7 @@ mod bench;
 #[path = "../../../testsuite/src/skip.rs"]
 mod skip;
 
+mod cache;
 mod diagnostics;
 mod images;
 mod inputs;

@@ -108,12 +108,7 @@ fn cxx_exceptions_and_threads() {
             return 42;
         }"#,
     );
-    let output = bench
-        .compiler("g++")
-        .args(["-O2", "throws.cc", "-o", "throws"])
-        .output()
-        .unwrap();
-    crate::bench::silent(&output);
+    bench.gxx_ok("-O2 throws.cc -o throws");
     assert_eq!(
         bench.same("throws"),
         "range range range unwound unwound unwound unwound boom\n"
