@@ -10,6 +10,7 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -100,15 +101,20 @@ static inline void handle(int sig, void (*fn)(int, siginfo_t *, void *), int fla
     CHECK(sigaction(sig, &sa, NULL) == 0);
 }
 
-// Waits for a child that has to exit with `code`.
-static inline void expect_exit(pid_t pid, int code) {
+// Waits for a child that has to exit. Returns its exit status.
+static inline int exit_status(pid_t pid) {
     int status = 0;
     pid_t got;
     do got = waitpid(pid, &status, 0);
     while (got == -1 && errno == EINTR);
     CHECK_EQ(got, pid);
     CHECK(WIFEXITED(status));
-    CHECK_EQ(WEXITSTATUS(status), code);
+    return WEXITSTATUS(status);
+}
+
+// Waits for a child that has to exit with `code`.
+static inline void expect_exit(pid_t pid, int code) {
+    CHECK_EQ(exit_status(pid), code);
 }
 
 static inline void expect_signal(pid_t pid, int sig) {
@@ -116,6 +122,13 @@ static inline void expect_signal(pid_t pid, int sig) {
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK(WIFSIGNALED(status));
     CHECK_EQ(WTERMSIG(status), sig);
+}
+
+// Becomes the user and group `nobody`, without supplementary groups.
+static inline void nobody(void) {
+    CHECK(setgroups(0, NULL) == 0);
+    CHECK(setresgid(65534, 65534, 65534) == 0);
+    CHECK(setresuid(65534, 65534, 65534) == 0);
 }
 
 // Whether the stress test runs this, with everything short.

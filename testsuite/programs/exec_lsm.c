@@ -24,10 +24,7 @@ static int start(int fd) {
         syscall(SYS_execveat, fd, "", argv, environ, AT_EMPTY_PATH);
         _exit(errno);
     }
-    int status;
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK(WIFEXITED(status));
-    return WEXITSTATUS(status);
+    return exit_status(pid);
 }
 
 static void enforce(const char *yes) {

@@ -18,7 +18,6 @@
 //#Expect-stdout: nobody, in a user namespace: as it should
 //#Expect-stdout: nobody, with a working directory that is shared: as it should
 #include "common.h"
-#include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -38,12 +37,6 @@ static void drop_module_cap(void) {
     unsigned bit = 1u << CAP_SYS_MODULE;
     for (int i = 0; i < 1; i++) d[i].effective &= ~bit, d[i].permitted &= ~bit, d[i].inheritable &= ~bit;
     CHECK(syscall(SYS_capset, &h, d) == 0);
-}
-
-static void nobody(void) {
-    CHECK(setgroups(0, NULL) == 0);
-    CHECK(setresgid(65534, 65534, 65534) == 0);
-    CHECK(setresuid(65534, 65534, 65534) == 0);
 }
 
 // Runs `become`, then starts `what`; the child exits 23 when it ran, with the errno of exec when it did not.

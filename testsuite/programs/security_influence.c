@@ -8,7 +8,6 @@
 //#Expect-stdout: root: all ways work
 //#Expect-stdout: asking an unprivileged parent: as it should
 #include "common.h"
-#include <grp.h>
 #include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -19,12 +18,6 @@
 #endif
 
 static char bytes[9] = "original";
-
-static void nobody(void) {
-    CHECK(setgroups(0, NULL) == 0);
-    CHECK(setresgid(65534, 65534, 65534) == 0);
-    CHECK(setresuid(65534, 65534, 65534) == 0);
-}
 
 static void drop_capability(void) {
     CHECK(prctl(PR_CAPBSET_DROP, CAP_SYS_MODULE) == 0);
@@ -45,10 +38,7 @@ static int count(void (*become)(void), pid_t target) {
         execl(helper("influence"), "influence", pid, address, NULL);
         _exit(99);
     }
-    int status;
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    CHECK(WIFEXITED(status));
-    return WEXITSTATUS(status);
+    return exit_status(child);
 }
 
 static pid_t start_target(void) {

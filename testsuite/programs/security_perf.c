@@ -7,7 +7,6 @@
 //#Expect-stdout: root's event: counts
 //#Expect-stdout: nobody's event: as it should
 #include "common.h"
-#include <grp.h>
 #include <linux/perf_event.h>
 
 #define PAGES 500
@@ -43,21 +42,14 @@ static int run(int unprivileged) {
     fflush(stdout);
     pid_t pid = SYS(fork());
     if (pid == 0) {
-        if (unprivileged) {
-            CHECK(setgroups(0, NULL) == 0);
-            CHECK(setresgid(65534, 65534, 65534) == 0);
-            CHECK(setresuid(65534, 65534, 65534) == 0);
-        }
+        if (unprivileged) nobody();
         char number[16];
         snprintf(number, sizeof number, "%d", open_event());
         char *argv[] = {"security_perf", number, NULL};
         execve(self, argv, environ);
         _exit(errno);
     }
-    int status;
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK(WIFEXITED(status));
-    return WEXITSTATUS(status);
+    return exit_status(pid);
 }
 
 int main(int argc, char **argv) {

@@ -11,7 +11,6 @@
 //#Expect-stdout: root, in a user namespace: as it should
 //#Expect-stdout: root, modules disabled: as it should
 #include "common.h"
-#include <grp.h>
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -24,12 +23,6 @@ static void set_capabilities(unsigned low) {
     struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct d[2] = {{low, low, low}};
     CHECK(syscall(SYS_capset, &h, d) == 0);
-}
-
-static void nobody(void) {
-    CHECK(setgroups(0, NULL) == 0);
-    CHECK(setresgid(65534, 65534, 65534) == 0);
-    CHECK(setresuid(65534, 65534, 65534) == 0);
 }
 
 static void nobody_with_capability(void) {
@@ -83,10 +76,7 @@ static int start(void (*become)(void), const char *path) {
         execve(path, argv, environ);
         _exit(errno);
     }
-    int status;
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK(WIFEXITED(status));
-    return WEXITSTATUS(status);
+    return exit_status(pid);
 }
 
 int main(int argc, char **argv) {
