@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::error::TOOL;
 use crate::explain::Explain;
+use crate::files::Files;
 use crate::inputs;
 use crate::inputs::Inputs;
 use crate::interpose;
@@ -53,6 +54,7 @@ pub struct ImageLink<'l> {
     args: &'l Args,
     options: &'l UklOptions,
     tools: &'l Tools,
+    files: &'l Files,
     products: &'l Products,
     archive: Archive,
     explain: &'l mut Explain,
@@ -120,6 +122,7 @@ impl<'l> ImageLink<'l> {
         args: &'l Args,
         options: &'l UklOptions,
         tools: &'l Tools,
+        files: &'l Files,
         products: &'l Products,
         archive: Archive,
         explain: &'l mut Explain,
@@ -143,6 +146,7 @@ impl<'l> ImageLink<'l> {
             args,
             options,
             tools,
+            files,
             products,
             archive,
             explain,
@@ -172,8 +176,15 @@ impl<'l> ImageLink<'l> {
     /// Finds the static counterpart of each input, and turns intermediate code into machine code.
     fn resolve(&mut self) -> Result<Resolved> {
         let (temp, output) = (self.temp.path(), &self.products.output);
-        let mut inputs =
-            inputs::resolve(self.args, output, self.tools, &self.ld, temp, self.explain)?;
+        let mut inputs = inputs::resolve(
+            self.args,
+            output,
+            self.tools,
+            &self.ld,
+            temp,
+            self.files,
+            self.explain,
+        )?;
         let count = inputs.items.len();
         self.explain.phase("inputs", format_args!("{count} files"));
 
@@ -181,6 +192,7 @@ impl<'l> ImageLink<'l> {
             args: self.args,
             tools: self.tools,
             temp,
+            files: self.files,
             explain: self.explain,
         };
         let lowered = lto.lower(&mut inputs.items)?;
@@ -202,6 +214,7 @@ impl<'l> ImageLink<'l> {
             stand_ins: &inputs.stand_ins,
             cache: cache.as_ref(),
             temp: self.temp.path(),
+            files: self.files,
             ld: &self.ld,
         };
         let rewritten = rewriter.all(&inputs.items, self.explain)?;
@@ -222,7 +235,7 @@ impl<'l> ImageLink<'l> {
         let syscalls = syscalls::make(&rewritten.thunks, kernel, shared)?;
         let module = match (kernel_side.code, &self.archive.dir) {
             (Some(code), Some(dir)) => {
-                let module = code.module(&self.ld, dir)?;
+                let module = code.module(&self.ld, dir, self.files)?;
                 let mut calls = Calls::make(&module, kernel, &self.rewriting)?;
                 calls.redirect(&syscalls, &module, &self.options.shortcuts);
                 let count = module.functions.len();

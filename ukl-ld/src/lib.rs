@@ -6,7 +6,7 @@
 //! [`lto`] has intermediate code optimised, [`rewrite`] (with [`cache`]) rewrites the inputs,
 //! [`thunk`] makes the thunks, [`kernel_module`] links kernel code, [`program`] links the program,
 //! [`elf`] marks it for ring 0, [`debug`] removes debugging sections, and [`ukl_image`] makes the
-//! bootable image. [`link`] calls the phases.
+//! bootable image. [`link`] calls the phases, which share the bytes of their inputs ([`files`]).
 
 pub mod args;
 pub mod cache;
@@ -15,6 +15,7 @@ pub mod elf;
 pub mod elf_writer;
 pub mod error;
 pub mod explain;
+pub mod files;
 pub mod host;
 pub mod image_link;
 pub mod inform;

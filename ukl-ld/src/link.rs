@@ -27,6 +27,7 @@ use crate::error::At;
 use crate::error::Result;
 use crate::error::TOOL;
 use crate::explain::Explain;
+use crate::files::Files;
 use crate::host;
 use crate::host::Host;
 use crate::host::exit_code;
@@ -89,6 +90,7 @@ struct Link {
     words: Vec<OsString>,
     options: UklOptions,
     tools: Tools,
+    files: Files,
     explain: Explain,
     /// Whether rustc called ukl-ld directly, without a compiler driver.
     rust: bool,
@@ -122,10 +124,11 @@ impl Link {
         if let Some(status) = inform::inform(&args, &tools, options.kernel.as_deref())? {
             return Ok(Request::Answered(exit_code(status)));
         }
+        let files = Files::default();
         let mut words = original;
         if rust {
             args = startup::complete(&args)?;
-            tools = lto::reader::for_rustc(&args, tools)?;
+            tools = lto::reader::for_rustc(&args, tools, &files)?;
             explain.phase("startup", "completed rustc's command line");
         }
         if rust || args.has_ukl() {
@@ -136,6 +139,7 @@ impl Link {
             words,
             options,
             tools,
+            files,
             explain,
             rust,
             code: None,
@@ -148,7 +152,7 @@ impl Link {
             return Ok(());
         }
         let wanted = self.options.wants_kernel_code();
-        if let Some(code) = KernelCode::find(&self.args, &self.tools.libdir, wanted)? {
+        if let Some(code) = KernelCode::find(&self.args, &self.tools.libdir, wanted, &self.files)? {
             self.args = code.args.clone();
             self.words = self.args.host_words();
             self.code = Some(code);
@@ -210,6 +214,7 @@ impl Link {
                     &self.args,
                     &self.options,
                     &self.tools,
+                    &self.files,
                     products,
                     archive,
                     &mut self.explain,
@@ -228,9 +233,10 @@ impl Link {
         let path = dir.as_deref().ok().map(Path::to_owned);
         let image = products.image.is_some();
         let needed = image || self.options.program.is_some();
+        let files = &self.files;
         let (linked, archive) = thread::scope(|scope| {
             let archive = scope.spawn(move || match needed {
-                true => Archive::read(dir?, image),
+                true => Archive::read(dir?, image, files),
                 false => Ok(Archive::none()),
             });
             let linked = self.host_link(path.as_deref());
@@ -256,7 +262,8 @@ impl Link {
         if !status.success()
             && let Some(kernel) = kernel
         {
-            let imports = KernelImports::find(&self.args, kernel, &self.options.kernel_symbols)?;
+            let allowed = &self.options.kernel_symbols;
+            let imports = KernelImports::find(&self.args, kernel, allowed, &self.files)?;
             let advice = imports.advice(&said);
             if !imports.is_empty() {
                 let temp = TempDir::new().at(&std::env::temp_dir())?;
@@ -299,7 +306,7 @@ impl Link {
             interrupt::die(signal);
         }
         if !status.success() {
-            if let Some(error) = lto::reader::unreadable(&self.args, &self.tools) {
+            if let Some(error) = lto::reader::unreadable(&self.args, &self.tools, &self.files) {
                 error::print(&error);
             }
             return Ok(exit_code(status));

@@ -6,8 +6,12 @@ use std::path::Path;
 
 use crate::error::At;
 use crate::error::Result;
+use crate::files::Files;
 use crate::inputs::File;
 use crate::inputs::FileKind;
+
+/// How many bytes at the start of a file tell what it contains.
+const HEAD: usize = 20;
 
 /// The kind of content that the first bytes of a file announce.
 pub(crate) enum Content {
@@ -18,12 +22,19 @@ pub(crate) enum Content {
     Other(&'static str),
 }
 
+/// Tells what a file contains. It reads no more than the first bytes.
 pub(crate) fn kind(path: &Path) -> Result<Content> {
     let mut head = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(20).read_to_end(&mut head))
+        .and_then(|file| file.take(HEAD as u64).read_to_end(&mut head))
         .at(path)?;
-    Ok(match &head[..] {
+    Ok(kind_of(&head))
+}
+
+/// Tells what a file with this content contains.
+pub(crate) fn kind_of(data: &[u8]) -> Content {
+    let head = &data[..data.len().min(HEAD)];
+    match head {
         [0x7f, b'E', b'L', b'F', 2, 1, .., kind, 0, machine, 0] => match (kind, machine) {
             (1, 62) => Content::Object,
             (3, 62) => Content::Shared,
@@ -36,12 +47,12 @@ pub(crate) fn kind(path: &Path) -> Result<Content> {
         [b'B', b'C', 0xc0, 0xde, ..] | [0xde, 0xc0, 0x17, 0x0b, ..] => Content::Object,
         _ if head.contains(&0) => Content::Other("a file of unknown format"),
         _ => Content::Text,
-    })
+    }
 }
 
 /// Makes a `File` of a path that leads to an object or an archive.
-pub fn file(path: &Path) -> Option<File> {
-    let kind = match kind(path).ok()? {
+pub fn file(path: &Path, files: &Files) -> Option<File> {
+    let kind = match kind_of(&files.read(path).ok()?) {
         Content::Object => FileKind::Object,
         Content::Archive => FileKind::Archive,
         Content::Shared | Content::Text | Content::Other(_) => return None,

@@ -16,6 +16,7 @@ use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 use crate::explain::Explain;
+use crate::files::Files;
 use crate::missing;
 use crate::script;
 use crate::script::Named;
@@ -30,7 +31,7 @@ pub mod search;
 use content::Content;
 use content::is_part_of_libc;
 use content::is_startup_part;
-use content::kind;
+use content::kind_of;
 use content::library_stem;
 use search::named;
 use search::search_dirs;
@@ -114,10 +115,12 @@ pub fn resolve(
     tools: &Tools,
     ld: &Path,
     temp: &Path,
+    files: &Files,
     explain: &Explain,
 ) -> Result<Inputs> {
     let mut resolver = Resolver {
         temp,
+        files,
         gnu: tools.is_gnu(),
         base: PathBuf::new(),
         needed: elf::needed(host),
@@ -153,6 +156,7 @@ struct Missing {
 struct Resolver<'r> {
     /// Where temporary files go.
     temp: &'r Path,
+    files: &'r Files,
     /// The directory that relative paths refer to: empty for the current directory, or the
     /// directory in which a shared library was linked.
     base: PathBuf,
@@ -301,6 +305,7 @@ impl Resolver<'_> {
     fn parts(&mut self, shared: &Path, record: Record) -> Result<()> {
         let mut inner = Resolver {
             temp: self.temp,
+            files: self.files,
             base: record.dir.clone(),
             needed: elf::needed(shared),
             part: true,
@@ -369,7 +374,7 @@ impl Resolver<'_> {
 
     /// Adds an input file, given by its path.
     fn file(&mut self, path: &Path, depth: usize) -> Result<()> {
-        match kind(path)? {
+        match kind_of(&self.files.read(path)?) {
             Content::Object => self.push(path.to_owned(), FileKind::Object),
             Content::Archive => match missing::runtime(path) {
                 Some(sanitizer) => return Err(sanitizer),
@@ -475,7 +480,9 @@ impl Resolver<'_> {
         }
         match shared {
             // A linker script that has the name of a shared library.
-            Some(script) if matches!(kind(&script)?, Content::Text) => self.file(&script, depth)?,
+            Some(script) if matches!(kind_of(&self.files.read(&script)?), Content::Text) => {
+                self.file(&script, depth)?
+            }
             Some(shared) if self.take_apart(&format!("-l{}", name.display()), &shared)? => {}
             Some(shared) => {
                 let asked = format!("-l{}", name.display());
@@ -531,7 +538,7 @@ impl Resolver<'_> {
                 ),
             });
         }
-        let text = std::fs::read(path).at(path)?;
+        let text = self.files.read(path)?;
         let script = script::parse(&String::from_utf8_lossy(&text));
         self.dirs.extend(
             script

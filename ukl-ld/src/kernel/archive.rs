@@ -6,6 +6,7 @@ use ukl_image::Base;
 use ukl_image::ImageError;
 
 use crate::error::Result;
+use crate::files::Files;
 use crate::kernel::Kernel;
 
 /// The contents of the kernel archive that a link needs.
@@ -20,9 +21,9 @@ pub struct Archive {
 
 impl Archive {
     /// Reads the archive. `image`: also read the parts of an image.
-    pub fn read(dir: PathBuf, image: bool) -> Result<Archive> {
+    pub fn read(dir: PathBuf, image: bool, files: &Files) -> Result<Archive> {
         Ok(Archive {
-            kernel: Kernel::read(&dir)?,
+            kernel: Kernel::read(&dir, files)?,
             base: image.then(|| Base::read(&dir)),
             dir: Some(dir),
         })

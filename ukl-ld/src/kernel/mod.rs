@@ -11,12 +11,11 @@ use std::path::Path;
 use object::Endianness;
 use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
-use symbol_rewriter::Input;
 use symbol_rewriter::syscalls::number;
 
-use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
+use crate::files::Files;
 use abi::Abi;
 
 /// A system call whose kernel function takes its arguments in registers.
@@ -76,16 +75,16 @@ impl Kernel {
     }
 
     /// Reads the addresses from a kernel archive.
-    pub fn read(archive: &Path) -> Result<Kernel> {
+    pub fn read(archive: &Path, files: &Files) -> Result<Kernel> {
         let abi = Abi::read(archive)?;
         let vmlinux = archive.join("vmlinux");
         let wrong = |what: String| Error::Kernel {
             path: vmlinux.clone(),
             what,
         };
-        let data = Input::read(&vmlinux).at(&vmlinux)?;
+        let data = files.read(&vmlinux)?;
         let file =
-            ElfFile64::<Endianness>::parse(&*data).map_err(|error| wrong(error.to_string()))?;
+            ElfFile64::<Endianness>::parse(&**data).map_err(|error| wrong(error.to_string()))?;
         let list = archive.join("syscalls");
         let list = fs::read_to_string(&list).map_err(|error| Error::Kernel {
             path: list,

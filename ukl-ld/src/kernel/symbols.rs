@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use object::Endianness;
@@ -12,7 +11,6 @@ use object::ObjectSymbol;
 use object::SymbolKind;
 use object::read::elf::ElfFile64;
 
-use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 
@@ -30,10 +28,13 @@ pub struct Symbol {
 /// A symbol, or why it cannot be used.
 pub type Found = Result<Symbol, &'static str>;
 
-/// Looks up these names in the kernel's symbol table.
-pub fn find<'n>(vmlinux: &Path, names: &BTreeSet<&'n str>) -> Result<BTreeMap<&'n str, Found>> {
-    let data = fs::read(vmlinux).at(vmlinux)?;
-    let file = ElfFile64::<Endianness>::parse(&*data).map_err(|error| Error::Kernel {
+/// Looks up these names in the symbol table of vmlinux, given its path and its content.
+pub fn find<'n>(
+    vmlinux: &Path,
+    data: &[u8],
+    names: &BTreeSet<&'n str>,
+) -> Result<BTreeMap<&'n str, Found>> {
+    let file = ElfFile64::<Endianness>::parse(data).map_err(|error| Error::Kernel {
         path: vmlinux.to_owned(),
         what: error.to_string(),
     })?;

@@ -34,7 +34,6 @@ use object::write::Object;
 use object::write::Symbol;
 use object::write::SymbolSection;
 use object::{SectionKind, SymbolFlags, SymbolKind, SymbolScope};
-use symbol_rewriter::Input;
 use symbol_rewriter::Options;
 
 use crate::args::Args;
@@ -43,6 +42,7 @@ use crate::elf_writer;
 use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
+use crate::files::Files;
 use crate::kernel::Kernel;
 use crate::kernel::symbols;
 use crate::kernel_module::placeholder;
@@ -104,12 +104,17 @@ pub struct KernelImports {
 
 impl KernelImports {
     /// Finds the symbols that the inputs of a link leave undefined and vmlinux defines.
-    pub fn find(args: &Args, kernel: &Path, allowed: &Allowed) -> Result<KernelImports> {
+    pub fn find(
+        args: &Args,
+        kernel: &Path,
+        allowed: &Allowed,
+        files: &Files,
+    ) -> Result<KernelImports> {
         let forbidden = forbids_undefined(args);
         let mut names = Names::default();
         for path in args.inputs() {
             // The linker reports inputs that cannot be read.
-            if let Ok(data) = Input::read(Path::new(path)) {
+            if let Ok(data) = files.read(Path::new(path)) {
                 names.take(&data);
             }
         }
@@ -122,7 +127,8 @@ impl KernelImports {
             .collect();
         let both = wanted.iter().map(|name| name.as_str());
         let both = both.chain(called.iter().map(String::as_str)).collect();
-        let mut known = symbols::find(&kernel.join("vmlinux"), &both)?;
+        let vmlinux = kernel.join("vmlinux");
+        let mut known = symbols::find(&vmlinux, &files.read(&vmlinux)?, &both)?;
         let mut found = BTreeMap::new();
         let mut refused = Vec::new();
         for (name, called) in wanted.iter().zip(&called) {

@@ -26,7 +26,6 @@ use object::read::elf::ElfFile64;
 use object::read::elf::FileHeader;
 use object::read::elf::SectionHeader;
 use object::read::elf::Sym;
-use symbol_rewriter::Input;
 use ukl_common::temp::TempDir;
 
 use crate::args::Args;
@@ -34,6 +33,7 @@ use crate::args::Kind;
 use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
+use crate::files::Files;
 use crate::kernel::symbols;
 use crate::kernel_module::placeholder;
 
@@ -75,14 +75,19 @@ pub struct Module {
 impl KernelCode {
     /// Finds kernel code among the inputs, and references to the kernel code that comes with UKL.
     /// `wanted`: an option requires the latter. Returns `None` if the link has no kernel code.
-    pub fn find(args: &Args, libdir: &Path, wanted: bool) -> Result<Option<KernelCode>> {
+    pub fn find(
+        args: &Args,
+        libdir: &Path,
+        wanted: bool,
+        files: &Files,
+    ) -> Result<Option<KernelCode>> {
         let mut taken = BTreeSet::new();
         let mut members = Vec::new();
         let mut shortcuts = wanted;
         for path in args.inputs() {
             let path = Path::new(path);
             // The host link reports inputs that cannot be read.
-            let Ok(data) = Input::read(path) else {
+            let Ok(data) = files.read(path) else {
                 continue;
             };
             shortcuts |= OWN.iter().any(|own| memmem::find(&data, own).is_some());
@@ -107,7 +112,7 @@ impl KernelCode {
         }
         let mut functions = BTreeSet::new();
         for path in &objects {
-            functions.extend(functions_of(path)?);
+            functions.extend(functions_in(&files.read(path)?)?.into_keys());
         }
         let host = temp.path().join("kernel-code.o");
         fs::write(&host, placeholder::make(&functions)?).at(&host)?;
@@ -138,9 +143,9 @@ impl KernelCode {
     }
 
     /// Links the module. `ld` is GNU ld, `kernel` the kernel archive.
-    pub fn module(&self, ld: &Path, kernel: &Path) -> Result<Module> {
+    pub fn module(&self, ld: &Path, kernel: &Path, files: &Files) -> Result<Module> {
         let parts = installed(kernel, "module")?;
-        compiled_for(&self.objects, &parts)?;
+        compiled_for(&self.objects, &parts, files)?;
         let output = self.temp.path().join("module.ko");
         let mut command = Command::new(ld);
         command
@@ -162,7 +167,7 @@ impl KernelCode {
             ));
         }
         let mut data = fs::read(&output).at(&output)?;
-        bind(&mut data, &kernel.join("vmlinux"))?;
+        bind(&mut data, &kernel.join("vmlinux"), files)?;
         let functions = functions_in(&data)?;
         Ok(Module { data, functions })
     }
@@ -171,12 +176,12 @@ impl KernelCode {
 /// Checks that all objects were compiled for the kernel archive with this `module` directory. The
 /// kernel's inline functions and structures depend on its configuration, so an object for another
 /// archive may lack symbols, or link and then misbehave.
-fn compiled_for(objects: &[PathBuf], parts: &Path) -> Result<()> {
+fn compiled_for(objects: &[PathBuf], parts: &Path, files: &Files) -> Result<()> {
     // Archives of older versions do not have this file, and objects compiled for them contain no
     // name, so both are empty.
     let archive = fs::read_to_string(parts.join("archive")).unwrap_or_default();
     for path in objects {
-        if archive_of(&fs::read(path).at(path)?)? != archive.trim_end() {
+        if archive_of(&files.read(path)?)? != archive.trim_end() {
             return Err(Error::KernelCode(format!(
                 "{}: compiled for another kernel archive; compile it again with `ukl-cc \
                  --ukl-kernel-code`, or with `make` if it comes with UKL",
@@ -238,11 +243,6 @@ fn parse(data: &[u8]) -> Result<ElfFile64<'_, Endianness>> {
     ElfFile64::parse(data).map_err(|error| Error::KernelCode(error.to_string()))
 }
 
-fn functions_of(path: &Path) -> Result<BTreeSet<String>> {
-    let data = fs::read(path).at(path)?;
-    Ok(functions_in(&data)?.into_keys().collect())
-}
-
 /// The global functions of an object.
 fn functions_in(data: &[u8]) -> Result<BTreeMap<String, (String, u64)>> {
     let file = parse(data)?;
@@ -259,7 +259,7 @@ fn functions_in(data: &[u8]) -> Result<BTreeMap<String, (String, u64)>> {
 }
 
 /// Resolves each undefined symbol of the module to its address in the kernel.
-fn bind(module: &mut [u8], vmlinux: &Path) -> Result<()> {
+fn bind(module: &mut [u8], vmlinux: &Path, files: &Files) -> Result<()> {
     let mut open = Vec::new();
     {
         let file = parse(module)?;
@@ -278,7 +278,7 @@ fn bind(module: &mut [u8], vmlinux: &Path) -> Result<()> {
         }
     }
     let names: BTreeSet<&str> = open.iter().map(|(name, ..)| name.as_str()).collect();
-    let kernel = symbols::find(vmlinux, &names)?;
+    let kernel = symbols::find(vmlinux, &files.read(vmlinux)?, &names)?;
     let mut missing = BTreeSet::new();
     for (name, at, weak) in &open {
         let address = match kernel.get(name.as_str()) {
@@ -371,7 +371,7 @@ mod tests {
             .map(|name| (*name, None, false, ".text"))
             .collect();
         let mut module = elf(&open);
-        bind(&mut module, &vmlinux).map(|()| module)
+        bind(&mut module, &vmlinux, &Files::default()).map(|()| module)
     }
 
     #[test]
@@ -400,9 +400,11 @@ mod tests {
         fs::write(&path, object.write().unwrap()).unwrap();
         let objects = [path];
         fs::write(dir.path().join("archive"), "abc\n").unwrap();
-        compiled_for(&objects, dir.path()).unwrap();
+        compiled_for(&objects, dir.path(), &Files::default()).unwrap();
         fs::write(dir.path().join("archive"), "abd\n").unwrap();
-        let error = compiled_for(&objects, dir.path()).unwrap_err().to_string();
+        let error = compiled_for(&objects, dir.path(), &Files::default())
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("k.o: compiled for another kernel archive"),
             "{error}"

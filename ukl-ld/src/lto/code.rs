@@ -13,11 +13,10 @@ use object::ObjectSymbol;
 use object::read::archive::ArchiveFile;
 use object::read::archive::ArchiveMember;
 use object::read::elf::ElfFile64;
-use symbol_rewriter::Input;
 
 use super::bitcode;
-use crate::error::At;
 use crate::error::Result;
+use crate::files::Files;
 use crate::inputs::File;
 use crate::inputs::FileKind;
 
@@ -45,17 +44,17 @@ impl fmt::Display for Code {
 
 /// The intermediate code in a file, with the names of archive members. If `fat` is set, objects
 /// that also contain machine code count.
-pub fn of_file(file: &File, fat: bool) -> Result<Vec<(String, Code)>> {
+pub fn of_file(file: &File, fat: bool, files: &Files) -> Result<Vec<(String, Code)>> {
     let name = file.path.display();
     let data = match file.kind {
-        FileKind::Object | FileKind::Archive => Input::read(&file.path).at(&file.path)?,
+        FileKind::Object | FileKind::Archive => files.read(&file.path)?,
         FileKind::Script | FileKind::Binary => return Ok(Vec::new()),
     };
     if file.kind == FileKind::Object {
         let code = of_object(&data, fat).map(|code| (name.to_string(), code));
         return Ok(code.into_iter().collect());
     }
-    let Ok(archive) = ArchiveFile::parse(&*data) else {
+    let Ok(archive) = ArchiveFile::parse(&**data) else {
         return Ok(Vec::new());
     };
     let dir = file.path.parent().unwrap_or(Path::new(""));
@@ -69,9 +68,9 @@ pub fn of_file(file: &File, fat: bool) -> Result<Vec<(String, Code)>> {
 
 /// The archive without the members that contain intermediate code, or nothing if no object is left.
 /// It has no index; the rewriter adds one.
-pub fn without(path: &Path, fat: bool) -> Result<Option<Vec<u8>>> {
-    let data = fs::read(path).at(path)?;
-    let Ok(archive) = ArchiveFile::parse(&*data) else {
+pub fn without(path: &Path, fat: bool, files: &Files) -> Result<Option<Vec<u8>>> {
+    let data = files.read(path)?;
+    let Ok(archive) = ArchiveFile::parse(&**data) else {
         return Ok(None);
     };
     let dir = path.parent().unwrap_or(Path::new(""));

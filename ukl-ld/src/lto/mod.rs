@@ -26,6 +26,7 @@ use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 use crate::explain::Explain;
+use crate::files::Files;
 use crate::host::args_or_file;
 use crate::inputs::File;
 use crate::inputs::FileKind;
@@ -56,6 +57,8 @@ pub struct Lto<'l> {
     pub tools: &'l Tools,
     /// Where temporary files go.
     pub temp: &'l Path,
+    /// The files that the link reads.
+    pub files: &'l Files,
     /// Receives the reports for `--ukl-explain`.
     pub explain: &'l Explain,
 }
@@ -98,7 +101,7 @@ impl Lto<'_> {
     pub fn lower(&self, items: &mut Vec<Item>) -> Result<Lowered> {
         for item in &mut *items {
             if let Item::Library(library) = item {
-                let tools = reader::for_rustc(&library.args, self.tools.clone())?;
+                let tools = reader::for_rustc(&library.args, self.tools.clone(), self.files)?;
                 let inner = Lto {
                     args: &library.args,
                     tools: &tools,
@@ -127,7 +130,7 @@ impl Lto<'_> {
             lowered.splice(at..at, std::mem::take(&mut made).into_iter().map(object));
             if let Item::File(file) = item
                 && file.kind == FileKind::Archive
-                && let Some(rest) = code::without(&file.path, self.is_gccs())?
+                && let Some(rest) = code::without(&file.path, self.is_gccs(), self.files)?
             {
                 let inner = dir.join(lowered.len().to_string());
                 fs::create_dir(&inner).at(&inner)?;
@@ -149,7 +152,7 @@ impl Lto<'_> {
     /// The intermediate code of each item.
     fn intermediate(&self, items: &[Item]) -> Result<Vec<Vec<(String, Code)>>> {
         let code = |item: &Item| match item {
-            Item::File(file) => code::of_file(file, self.is_gccs()),
+            Item::File(file) => code::of_file(file, self.is_gccs(), self.files),
             Item::Flag(_) | Item::Library(_) => Ok(Vec::new()),
         };
         items.iter().map(code).collect()

@@ -21,6 +21,7 @@ use crate::args::table::Role;
 use crate::elf;
 use crate::error::Error;
 use crate::error::Result;
+use crate::files::Files;
 use crate::inputs::File;
 use crate::inputs::content;
 use crate::inputs::search;
@@ -71,12 +72,12 @@ impl Reader {
 }
 
 /// The tools for a link by rustc whose objects are bitcode: lld replaces GNU ld.
-pub fn for_rustc(args: &Args, tools: Tools) -> Result<Tools> {
+pub fn for_rustc(args: &Args, tools: Tools, files: &Files) -> Result<Tools> {
     let wanted = args.has(Role::PluginOption) && !args.has(Role::Plugin);
     if !wanted || !tools.is_gnu() || std::env::var_os("UKL_LD").is_some_and(|ld| !ld.is_empty()) {
         return Ok(tools);
     }
-    let newest = newest(args);
+    let newest = newest(args, files);
     let needed = newest.as_ref().map_or([0, 0], |(_, _, version)| *version);
     let mut old = Vec::new();
     for path in candidates(args, needed[0]) {
@@ -109,8 +110,8 @@ pub fn for_rustc(args: &Args, tools: Tools) -> Result<Tools> {
 
 /// Explains a failed host link if the linker or its plugin cannot read intermediate code among the
 /// inputs. The linkers' own messages rarely name the versions.
-pub fn unreadable(args: &Args, tools: &Tools) -> Option<Error> {
-    let (file, what) = first_unreadable(intermediate(args), args, tools)?;
+pub fn unreadable(args: &Args, tools: &Tools, files: &Files) -> Option<Error> {
+    let (file, what) = first_unreadable(intermediate(args, files), args, tools)?;
     Some(Error::Input { file, what })
 }
 
@@ -168,31 +169,31 @@ pub fn first_unreadable(
 }
 
 /// The intermediate code among the files and libraries of the host link.
-fn intermediate(args: &Args) -> impl Iterator<Item = (String, Code)> {
+fn intermediate(args: &Args, files: &Files) -> impl Iterator<Item = (String, Code)> {
     let mut dynamic = true;
-    let mut files = Vec::new();
+    let mut paths = Vec::new();
     for arg in &args.list {
         match (&arg.kind, arg.role()) {
-            (Kind::Input(path), _) => files.push(PathBuf::from(path)),
+            (Kind::Input(path), _) => paths.push(PathBuf::from(path)),
             (_, Some(Role::Static)) => dynamic = false,
             (_, Some(Role::Dynamic)) => dynamic = true,
             (_, Some(Role::Library)) => {
                 let name = arg.value().unwrap_or_default();
-                files.extend(search::archive(args, name, dynamic));
+                paths.extend(search::archive(args, name, dynamic));
             }
             _ => {}
         }
     }
-    files.into_iter().flat_map(|path| {
-        let file = content::file(&path);
-        let found = file.and_then(|file: File| code::of_file(&file, false).ok());
+    paths.into_iter().flat_map(move |path| {
+        let file = content::file(&path, files);
+        let found = file.and_then(|file: File| code::of_file(&file, false, files).ok());
         found.unwrap_or_default()
     })
 }
 
 /// The bitcode with the newest version.
-fn newest(args: &Args) -> Option<(String, Code, Version)> {
-    intermediate(args)
+fn newest(args: &Args, files: &Files) -> Option<(String, Code, Version)> {
+    intermediate(args, files)
         .filter_map(|(file, code)| {
             let Code::Llvm(Some(producer)) = &code else {
                 return None;

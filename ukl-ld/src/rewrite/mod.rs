@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use rayon::prelude::*;
-use symbol_rewriter::Input;
 use symbol_rewriter::Options;
 use symbol_rewriter::Thunk;
 
@@ -20,6 +19,7 @@ use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
 use crate::explain::Explain;
+use crate::files::Files;
 use crate::inputs::File;
 use crate::inputs::FileKind;
 use crate::inputs::Item;
@@ -65,6 +65,8 @@ pub struct Rewriter<'r> {
     pub cache: Option<&'r Cache>,
     /// The directory of this link's temporary files.
     pub temp: &'r Path,
+    /// The files that the link reads.
+    pub files: &'r Files,
     /// The linker, for `-b binary`.
     pub ld: &'r Path,
 }
@@ -159,7 +161,7 @@ impl Rewriter<'_> {
         match file.kind {
             FileKind::Archive => self.archive(file, path, explain),
             FileKind::Object => {
-                let data = Input::read(&file.path).at(&file.path)?;
+                let data = self.files.read(&file.path)?;
                 self.write(file, &data, path, explain)
             }
             FileKind::Binary => {
@@ -167,7 +169,7 @@ impl Rewriter<'_> {
                 self.write(file, &object, path.with_extension("o"), explain)
             }
             FileKind::Script => {
-                let text = fs::read(&file.path).at(&file.path)?;
+                let text = self.files.read(&file.path)?;
                 let text = script::prefixed(&String::from_utf8_lossy(&text), self.options);
                 fs::write(&path, text).at(&path)?;
                 Ok(Output {
@@ -179,7 +181,7 @@ impl Rewriter<'_> {
     }
 
     fn archive(&self, file: &File, path: PathBuf, explain: &Explain) -> Result<Output> {
-        let data = Input::read(&file.path).at(&file.path)?;
+        let data = self.files.read(&file.path)?;
         // A thin archive does not contain its members, so its content does not identify them.
         let is_thin = data.starts_with(b"!<thin>");
         let cache = self.cache.filter(|_| !is_thin && !self.wraps(file));
