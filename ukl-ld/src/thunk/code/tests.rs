@@ -1,4 +1,5 @@
 use super::*;
+use crate::kernel::abi::Abi;
 
 const FUNCTION: u64 = 0xffff_ffff_8123_4560;
 
