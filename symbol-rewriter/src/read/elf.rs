@@ -385,6 +385,6 @@ pub(crate) fn is_pc_relative(kind: u32) -> bool {
     )
 }
 
-fn broken(error: object::Error) -> crate::ErrorKind {
+fn broken(error: object::Error) -> crate::error::ErrorKind {
     malformed(error.to_string())
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::error::At;
 use crate::error::Result;
 use crate::files::Files;
-use crate::inputs::File;
-use crate::inputs::FileKind;
+use crate::inputs::item::File;
+use crate::inputs::item::FileKind;
 
 /// How many bytes at the start of a file tell what it contains.
 const HEAD: usize = 20;

@@ -25,6 +25,7 @@ use crate::shared::Record;
 use crate::tools::Tools;
 
 pub mod content;
+pub mod item;
 pub(crate) mod rust;
 pub mod search;
 
@@ -33,6 +34,10 @@ use content::is_part_of_libc;
 use content::is_startup_part;
 use content::kind_of;
 use content::library_stem;
+pub use item::File;
+pub use item::FileKind;
+pub use item::Item;
+pub use item::Library;
 use search::named;
 use search::search_dirs;
 use search::system_dirs;
@@ -40,57 +45,6 @@ use search::under;
 
 /// The depth to which linker scripts may include each other.
 const SCRIPTS: usize = 16;
-
-/// One thing on the command line of the image's link, in order.
-#[derive(Debug, Clone)]
-pub enum Item {
-    /// A file to rewrite and link.
-    File(File),
-    /// A flag whose position matters, for instance `--whole-archive`.
-    Flag(OsString),
-    /// A shared library of the user's own build, replaced by its objects.
-    Library(Library),
-}
-
-/// A shared library, replaced by the inputs of its own link.
-#[derive(Debug, Clone)]
-pub struct Library {
-    /// The path of the shared library.
-    pub shared: PathBuf,
-    /// The command line of its link.
-    pub args: Args,
-    /// Its inputs.
-    pub items: Vec<Item>,
-}
-
-/// A file to rewrite and link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
-    /// Its path.
-    pub path: PathBuf,
-    /// Its kind.
-    pub kind: FileKind,
-}
-
-impl File {
-    /// Makes a file from its path and kind.
-    pub fn new(path: PathBuf, kind: FileKind) -> File {
-        File { path, kind }
-    }
-}
-
-/// The kind of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
-    /// A relocatable object.
-    Object,
-    /// An archive.
-    Archive,
-    /// A linker script that does more than name input files.
-    Script,
-    /// A file of any content, to be embedded as data (`-b binary`).
-    Binary,
-}
 
 /// The result of `resolve`.
 #[derive(Debug, Default)]

@@ -44,10 +44,8 @@ pub mod reader;
 pub mod wrapper;
 
 use code::Code;
+use wrapper::OBJECTS;
 use wrapper::Wrapper;
-
-/// The base name of the resulting objects; a number follows.
-const OBJECTS: &str = "lto.o";
 
 /// The phase.
 pub struct Lto<'l> {
@@ -146,7 +144,7 @@ impl Lto<'_> {
     /// Whether GCC's plugin is in use. It also reads the intermediate code of objects that contain
     /// machine code as well. gcc passes the plugin to lld, too, which ignores it.
     fn is_gccs(&self) -> bool {
-        has_gccs_plugin(self.args, self.tools)
+        reader::has_gccs_plugin(self.args, self.tools)
     }
 
     /// The intermediate code of each item.
@@ -401,12 +399,4 @@ fn plugin_option(value: &OsStr) -> OsString {
     let mut word = OsString::from("-plugin-opt=");
     word.push(value);
     word
-}
-
-fn has_gccs_plugin(args: &Args, tools: &Tools) -> bool {
-    let is_gccs = |path: &OsStr| {
-        let name = Path::new(path).file_name();
-        name.is_some_and(|name| name == "liblto_plugin.so")
-    };
-    !tools.is_lld() && args.all(Role::Plugin).any(is_gccs)
 }

@@ -126,7 +126,7 @@ pub fn first_unreadable(
         true => Reader::lld(tools.host_ld.clone()),
         false => plugins().find_map(Reader::plugin),
     };
-    let gccs = super::has_gccs_plugin(args, tools);
+    let gccs = has_gccs_plugin(args, tools);
     let linker = tools.host_ld.display();
     let mut unidentified = None;
     for (file, code) in code {
@@ -166,6 +166,15 @@ pub fn first_unreadable(
         return Some((file, what));
     }
     unidentified
+}
+
+/// Whether the linker loads GCC's plugin.
+pub(super) fn has_gccs_plugin(args: &Args, tools: &Tools) -> bool {
+    let is_gccs = |path: &OsStr| {
+        let name = Path::new(path).file_name();
+        name.is_some_and(|name| name == "liblto_plugin.so")
+    };
+    !tools.is_lld() && args.all(Role::Plugin).any(is_gccs)
 }
 
 /// The intermediate code among the files and libraries of the host link.

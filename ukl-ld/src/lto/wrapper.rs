@@ -21,6 +21,9 @@ use crate::error::Result;
 use crate::host::exit_code;
 use crate::tools::Tools;
 
+/// The base name of the objects that the compiler makes; a number follows.
+pub(super) const OBJECTS: &str = "lto.o";
+
 /// The name under which ukl-ld is run as lto-wrapper.
 const NAME: &str = "lto-wrapper";
 
@@ -65,7 +68,7 @@ fn keep(real: &Path, dir: &Path, args: &[OsString]) -> Result<u8> {
     let names = output.stdout.split(|&byte| byte == b'\n');
     for (number, name) in names.filter(|name| !name.is_empty()).enumerate() {
         let made = Path::new(OsStr::from_bytes(name));
-        let kept = dir.join(format!("{}{number}", super::OBJECTS));
+        let kept = dir.join(format!("{}{number}", OBJECTS));
         fs::copy(made, &kept).at(made)?;
     }
     let mut stdout = std::io::stdout();

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
+use super::linked::Linked;
 use crate::args::response;
 use crate::error::At;
 use crate::error::Error;
 use crate::error::Result;
-use crate::rewrite::Linked;
 
 /// Puts the objects between the two options into archives.
 pub fn gather(items: Vec<Linked>, temp: &Path) -> Result<Vec<Linked>> {

@@ -28,6 +28,9 @@ use crate::script;
 use crate::shared;
 
 mod lazy;
+mod linked;
+
+pub use linked::Linked;
 
 /// The rewritten inputs.
 #[derive(Debug, Default)]
@@ -36,22 +39,6 @@ pub struct Rewritten {
     pub items: Vec<Linked>,
     /// The thunks that the rewritten code calls.
     pub thunks: BTreeSet<Thunk>,
-}
-
-/// One word of the linker's command line.
-#[derive(Debug)]
-pub enum Linked {
-    /// A rewritten file.
-    File {
-        /// The rewritten file's path.
-        path: PathBuf,
-        /// The path of the file that was rewritten, for messages.
-        origin: PathBuf,
-        /// Whether it is an archive.
-        archive: bool,
-    },
-    /// A flag.
-    Flag(OsString),
 }
 
 /// The settings of a link's rewriting.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use object::read::archive::ArchiveFile;
 use ukl_common::cache;
 
-use super::Link;
+use super::link::Link;
 use super::mirror::Mirror;
 use crate::args::Arg;
 use crate::args::Args;

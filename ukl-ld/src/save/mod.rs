@@ -17,7 +17,6 @@
 //! names them.
 
 use std::ffi::OsStr;
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -35,34 +34,18 @@ use crate::mode::Surroundings;
 use crate::tools::Tools;
 
 mod collect;
+mod link;
 mod mirror;
 mod report;
 
 use collect::Collector;
+use link::Link;
+use link::SCRIPT;
 use mirror::Mirror;
 
 /// The environment variable with the directory in which each link is saved, in a subdirectory of
 /// its own.
 pub const VARIABLE: &str = "UKL_SAVE_DIR";
-
-/// The file by which a saved link is recognised.
-const SCRIPT: &str = "run-with";
-
-/// A link to save.
-struct Link<'l> {
-    /// The command line, complete with what a compiler driver adds.
-    args: &'l Args,
-    /// `UKL_FLAGS`.
-    flags: Option<OsString>,
-    /// The real linker and the installation.
-    tools: &'l Tools,
-    /// The kernel archive that the options choose.
-    kernel: Option<&'l Path>,
-    /// Whether an image is wanted.
-    image: bool,
-    /// The program's final name.
-    name: &'l OsStr,
-}
 
 /// Saves the link, if the options or the environment request it. `args` is the complete command
 /// line. Returns the directory.

@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::Link;
-use super::SCRIPT;
+use super::link::Link;
+use super::link::SCRIPT;
 use super::mirror::Mirror;
 use crate::error::At;
 use crate::error::Result;
