@@ -146,7 +146,8 @@ impl<'a> Writer<'a> {
                 self.at
             ));
         }
-        self.at = position;
+        // After a failure, the position must not fall behind what `frame` describes.
+        self.at = self.at.max(position);
     }
 
     /// Pads so that the next instruction begins at a position. Its length is `next`.
