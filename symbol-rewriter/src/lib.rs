@@ -33,7 +33,8 @@
 //! - A site in the *call form* is a call of a thunk that makes the system call, preserves the
 //!   argument registers that are read after the site, and returns like a function.
 //! - A site in the *skip form* is `call thunk; syscall`. The `syscall` stays where a branch, a
-//!   signal handler or a debugger expects it, and the thunk returns to the address after it.
+//!   signal handler or a debugger expects it. The thunk loads the number and returns to the
+//!   `syscall`, or makes the system call itself and returns to the address after it.
 //! - An instruction that is a fault at ring 3 and not at ring 0 (`hlt`) is replaced by one that
 //!   faults at any ring, if it is certainly code.
 //! - A site is rewritten only where that is provably correct. A `syscall` that is not rewritten

@@ -5,8 +5,8 @@ use std::fmt;
 /// A thunk that rewritten sites call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Thunk {
-    /// `__ukl_sys_<number>`, for one system call. It returns to the address after the `syscall`
-    /// that follows the call.
+    /// `__ukl_sys_<number>`, for one system call. It loads the number and returns to the `syscall`
+    /// that follows the call, or it makes the system call and returns to the address after that.
     Number(u32),
     /// `__ukl_syscall`, the same for a system call whose number is in eax.
     Generic,

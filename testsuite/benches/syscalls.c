@@ -1,9 +1,10 @@
 // Measures system calls, faults and interrupts: the same code as an ordinary process at ring 3, and at ring 0 with each
 // policy, in one boot. The time stamp counter counts guest instructions under `ukl-run --icount`, and time otherwise.
 //
-// At ring 0 it starts its ring-3 variant (the first argument), the one linked without shortcuts (the second) and the
-// one for shared stacks (the third), which write their figures to a pipe. The fourth argument is the address of the
-// kernel's getppid function: called directly, it shows how much of the cost does not belong to the transition.
+// At ring 0 it starts its ring-3 variant (the first argument), the one linked without shortcuts (the second), the one
+// for shared stacks (the third) and the ring-3 variant marked for ring 0 (the fourth), which write their figures to a
+// pipe. Kernel code calls the kernel's getppid function, which shows how much of the cost does not belong to the
+// transition.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,7 @@ enum { ROUNDS = 9, PAGES = 64 };
 // Kernel code, ticks.c.
 long ticks_start(long ns);
 long ticks_stop(void);
+long ticks_of_getppid(long calls);
 
 static int null, file, in, out, pair[2], client, server, epoll, ready;
 static char byte[8];
@@ -197,22 +199,6 @@ static void policy(int bits) {
     for (int i = 0; i < 300; i++) getppid();
 }
 
-// Makes the pages of the stack below present and private to this process, which they are not after a fork.
-static __attribute__((noinline)) void touch_stack(void) {
-    volatile char below[3 * 4096];
-    for (size_t i = 0; i < sizeof below; i += 64) below[i] = 0;
-}
-
-// At ring 0 only: nothing may interrupt a kernel function on the program's stack, and it must not fault there. The
-// calls write to both ends of a frame of their own.
-static __attribute__((noinline)) double direct(long (*function)(void *)) {
-    touch_stack();
-    __asm__ volatile("cli");
-    double cost = MEASURE(500, function(byte));  // its own call is taken off
-    __asm__ volatile("sti");
-    return cost;
-}
-
 static void start(const char *program, const char *as) {
     int status;
     pid_t pid = fork();
@@ -243,6 +229,11 @@ int main(int argc, char **argv) {
         must(personality(0xffffffff) & SHARED, "sharing the stack");
         return 0;
     }
+    if (argc == 2 && strcmp(argv[1], "syscall") == 0) {
+        policy(BYPASS);
+        measure("syscall", stdout);
+        return 0;
+    }
     if (argc == 2) {
         policy(0);
         measure("base", stdout);
@@ -253,15 +244,16 @@ int main(int argc, char **argv) {
         measure("bypass", stdout);
         return 0;
     }
-    must(argc == 7, "usage: bench RING3-PROGRAM PLAIN-PROGRAM SHARED-PROGRAM ADDRESS ROUNDS INTERRUPTS");
+    must(argc == 7, "usage: bench RING3 PLAIN SHARED SYSCALL ROUNDS INTERRUPTS");
     for (int round = atoi(argv[5]); round > 0; round--) {
         start(argv[1], "calls");
         start(argv[2], "plain");
         start(argv[3], "shared");
+        start(argv[4], "syscall");
         policy(BYPASS);
         measure("shortcuts", stdout);
     }
-    printf("function|getppid|%.1f\n", direct((long (*)(void *))strtoul(argv[4], NULL, 16)));
+    printf("function|getppid|%.1f\n", ticks_of_getppid(500) / 500.0);
     // The period equals counter ticks only if the counter counts nanoseconds.
     if (atoi(argv[6])) {
         // Timers are coarse until the guest has calibrated its clock.

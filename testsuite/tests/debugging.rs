@@ -183,7 +183,7 @@ fn trampolines(tools: &Tools) -> Result<()> {
         &text,
         &[
             " in ksys_write ()",
-            " in entry_UKL_call ()",
+            " in entry_UKL_SYSCALL_64 ()",
             " in call (number=1, a=1, b=",
             " in main (argc=1, argv=",
             &at("raw.c", "call"),

@@ -131,7 +131,7 @@ impl<'l> ImageLink<'l> {
         let init = products.image.as_ref().map(|_| tools.init()).transpose()?;
         explain.phase(
             "kernel",
-            format_args!("entry = {:#x}", archive.kernel.entry),
+            format_args!("entry_UKL_exit = {:#x}", archive.kernel.exit),
         );
         let temp = match options.keep_temps {
             true => TempDir::kept(),

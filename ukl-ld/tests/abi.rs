@@ -38,7 +38,7 @@ fn the_built_in_values_are_those_of_the_archive() {
         assert_eq!(
             Abi {
                 exit_work,
-                ..Abi::V1
+                ..Abi::V2
             },
             abi
         );
@@ -98,7 +98,7 @@ fn constants(path: &str) -> BTreeMap<String, u32> {
 
 #[test]
 fn all_sides_have_the_same_policy_bits() {
-    let bits = Abi::V1.policy;
+    let bits = Abi::V2.policy;
     let wanted = [bits.bypass, bits.return_jump, bits.shared];
     assert_eq!(
         [policy::BYPASS, policy::RETURN_JUMP, policy::SHARED],
@@ -118,6 +118,6 @@ fn all_sides_have_the_same_policy_bits() {
 
 #[test]
 fn all_sides_have_the_same_mark_of_ring_0() {
-    assert_eq!(ring3::RING0_MARK, Abi::V1.e_flags);
+    assert_eq!(ring3::RING0_MARK, Abi::V2.e_flags);
     assert_eq!(ring3::PATCH_SIZE, ukl_ld::thunk::code::RING3_SIZE);
 }

@@ -26,6 +26,8 @@ PT_REGS = ["r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "
            "rsi", "rdi", None, "rip", None, "eflags", "rsp", None]
 # The first member that the processor itself saves.
 IRET = PT_REGS.index("rip")
+# The first member that a short system call saves.
+FROM_RBP = PT_REGS.index("rbp")
 
 # The most instructions of a trampoline, and the most bytes of the hole that leads to it.
 TRAMPOLINE, HOLE = 24, 32
@@ -115,12 +117,15 @@ class Unwinder(gdb.unwinder.Unwinder):
     def __init__(self, path):
         super().__init__("ukl-kernel")
         self.vmlinux = Vmlinux(path)
-        found = self.vmlinux.symbols(["entry_UKL_call", "entry_UKL_end", "entry_SYSCALL_64",
+        found = self.vmlinux.symbols(["entry_UKL_SYSCALL_64", "entry_UKL_called",
+                                      "entry_UKL_back_end", "entry_SYSCALL_64",
                                       "entry_SYSCALL_64_safe_stack"])
         # Code in which a system call has not saved its registers yet.
-        self.entries = [(found.get("entry_UKL_call", 0), found.get("entry_UKL_end", 0)),
+        self.entries = [(found.get("entry_UKL_SYSCALL_64", 0), found.get("entry_UKL_back_end", 0)),
                         (found.get("entry_SYSCALL_64", 0),
                          found.get("entry_SYSCALL_64_safe_stack", 0))]
+        # The return address of a system call that has saved its registers only in part.
+        self.called = found.get("entry_UKL_called")
         # Addresses at which an exception or interrupt arrived, as opposed to return addresses.
         self.exact = set()
         self.holes = {}
@@ -160,7 +165,9 @@ class Unwinder(gdb.unwinder.Unwinder):
         saved = {}
         if kind == REGS:
             cfa += len(PT_REGS) * 8
-            saved = {name: word(sp + number * 8) for number, name in enumerate(PT_REGS) if name}
+            first = FROM_RBP if pc == self.called else 0
+            saved = {name: word(sp + number * 8)
+                     for number, name in enumerate(PT_REGS) if name and number >= first}
             self.exact.add((saved["rip"], saved["rsp"]))
         elif kind == REGS_PARTIAL:
             cfa += (len(PT_REGS) - IRET) * 8

@@ -1,7 +1,7 @@
 //! Decides whether a site is rewritten, and to which form.
 //!
 //! The *call form* replaces the `syscall` and the load of its number by a call of a thunk. The
-//! *skip form* puts a call before the `syscall`, and the thunk returns to the address after it.
+//! *skip form* puts a call before the `syscall`, whose thunk loads the number.
 //! This form is for sites whose `syscall` must stay, because a branch leads to it, or a signal
 //! handler compares its address.
 

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::error::Result;
 
 /// The version that this ukl-ld knows: UKL_ABI_VERSION.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The name of the file in the kernel archive.
 pub const FILE: &str = "abi";
@@ -110,9 +110,9 @@ pub struct PolicyBits {
 }
 
 impl Abi {
-    /// The values of version 1, for thunks that never run at ring 0 and for tests. A test compares
+    /// The values of version 2, for thunks that never run at ring 0 and for tests. A test compares
     /// them with the kernel archive.
-    pub const V1: Abi = Abi {
+    pub const V2: Abi = Abi {
         e_flags: 0x554b_4c30,
         thunk: ThunkLayout {
             size: 128,
@@ -317,8 +317,8 @@ fn number(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A file of version 1 with comments, both kinds of numbers and an unknown name.
-    const TEXT: &str = "ukl-abi 1\n\
+    /// A file of version 2 with comments, both kinds of numbers and an unknown name.
+    const TEXT: &str = "ukl-abi 2\n\
         # Programs\n\
         UKL_EF 0x554b4c30\n\
         UKL_THUNK_SIZE 128   # bytes\n\
@@ -343,20 +343,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_version_1_is_read() {
-        assert_eq!(read(TEXT).unwrap(), Abi::V1);
-        assert_eq!(read(&Abi::V1.to_string()).unwrap(), Abi::V1);
+    fn a_file_of_version_2_is_read() {
+        assert_eq!(read(TEXT).unwrap(), Abi::V2);
+        assert_eq!(read(&Abi::V2.to_string()).unwrap(), Abi::V2);
     }
 
     #[test]
     fn another_version_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let newer = TEXT.replace("ukl-abi 1", "ukl-abi 2");
+        let newer = TEXT.replace("ukl-abi 2", "ukl-abi 3");
         fs::write(dir.path().join(FILE), newer).unwrap();
         assert_eq!(
             Abi::read(dir.path()).unwrap_err().to_string(),
             format!(
-                "kernel archive {} has ABI version 2; this ukl-ld needs 1: run `make kernel' in \
+                "kernel archive {} has ABI version 3; this ukl-ld needs 2: run `make kernel' in \
                  UKL's source tree",
                 dir.path().display()
             )

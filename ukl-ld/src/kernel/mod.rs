@@ -32,10 +32,6 @@ pub struct Call {
 pub struct Kernel {
     /// The layout of thunks, and other numbers on which the kernel and the thunks agree.
     pub abi: Abi,
-    /// `entry_UKL_call`: enters a system call by the full path.
-    pub entry: u64,
-    /// `entry_UKL_call_flags`: the same for a site whose flags may be unusual.
-    pub entry_flags: u64,
     /// `entry_UKL_exit`: leaves a call for which the kernel has work to do.
     pub exit: u64,
     /// `entry_UKL_exit_shared`: the same on a shared stack.
@@ -58,13 +54,11 @@ impl Kernel {
     /// Addresses for thunks that never run at ring 0, where there is no kernel archive.
     pub fn none() -> Kernel {
         // The linker needs an address that a jump can reach.
-        let entry = 0xffff_ffff_8100_0000;
+        let exit = 0xffff_ffff_8100_0000;
         Kernel {
-            abi: Abi::V1,
-            entry,
-            entry_flags: entry,
-            exit: entry,
-            exit_shared: entry,
+            abi: Abi::V2,
+            exit,
+            exit_shared: exit,
             left: 0,
             stack: 0,
             delta: 0,
@@ -120,8 +114,6 @@ impl Kernel {
         // Addresses of per-CPU variables are offsets from GS.
         let cpu = find("ukl_cpu")?;
         Ok(Kernel {
-            entry: find("entry_UKL_call")?,
-            entry_flags: find("entry_UKL_call_flags")?,
             exit: find("entry_UKL_exit")?,
             exit_shared: find("entry_UKL_exit_shared")?,
             delta: cpu + abi.cpu.delta,
@@ -163,9 +155,7 @@ fn behind_jumps(vmlinux: &ElfFile64<'_, Endianness>, function: u64) -> u64 {
 }
 
 /// The symbols of the kernel that thunks refer to, apart from the functions of system calls.
-const NAMES: [&str; 6] = [
-    "entry_UKL_call",
-    "entry_UKL_call_flags",
+const NAMES: [&str; 4] = [
     "entry_UKL_exit",
     "entry_UKL_exit_shared",
     "ukl_cpu",

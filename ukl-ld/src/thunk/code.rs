@@ -25,7 +25,6 @@ pub use writer::ThunkCode;
 use writer::ARGUMENTS;
 use writer::LONGEST_INSTRUCTION;
 use writer::Writer;
-use writer::dwarf;
 
 /// No system call has this number.
 const NO_NUMBER: u32 = u32::MAX;
@@ -35,23 +34,17 @@ const CHECK_SIZE: usize = 8;
 
 impl ThunkCode {
     /// A thunk for a site that keeps its `syscall` instruction after the call of the thunk. The
-    /// thunk returns to the address after that instruction. If `number` is `None`, the system
-    /// call's number is in eax.
+    /// thunk loads the number, and the instruction makes the call. If `number` is `None`, the system
+    /// call's number is in eax already.
     pub fn skip(number: Option<u32>, kernel: &Kernel) -> Result<ThunkCode> {
         let mut writer = Writer::new(&kernel.abi);
-        if let Some(number) = number {
-            writer.load_number(number);
+        for start in [0, writer.entry()] {
+            writer.at = start;
+            if let Some(number) = number {
+                writer.load_number(number);
+            }
+            writer.bytes(&[0xc3]); // ret
         }
-        writer.bytes(&[0xc3]); // ret
-        writer.at = writer.entry();
-        if let Some(number) = number {
-            writer.load_number(number);
-        }
-        writer.bytes(&[0x59]); // pop %rcx
-        writer.pushed(-1);
-        writer.cfa(&[0x09, dwarf::RETURN_ADDRESS, dwarf::RCX]); // DW_CFA_register
-        writer.bytes(&[0x48, 0x8d, 0x49, 0x02]); // lea 2(%rcx), %rcx
-        writer.jump(kernel.entry_flags);
         writer.finish(0, None)
     }
 
@@ -66,7 +59,7 @@ impl ThunkCode {
     ) -> Result<ThunkCode> {
         let mut writer = Writer::with_syscall(&kernel.abi, number);
         let Some(call) = call else {
-            writer.full_path(number, kernel);
+            writer.system_call(number);
             return writer.finish(0, None);
         };
         let pushed = writer.declare_pushed(arguments_to_push(call, preserved));
@@ -78,7 +71,7 @@ impl ThunkCode {
         let to_exit = writer.call_on_kernel_stack(Some(call.function), kernel);
         writer.return_to_site(preserved, &pushed);
         writer.land(to_full_path);
-        writer.full_path(number, kernel);
+        writer.full_path();
         writer.exit(to_exit, number, &pushed, kernel.exit);
         writer.finish(0, Some(call_operand(kernel.abi.thunk.ret)))
     }
@@ -153,7 +146,7 @@ impl ThunkCode {
         writer.bytes(&[0xc3]); // ret
         if let Some(to_full_path) = to_full_path {
             writer.land(to_full_path);
-            writer.full_path(number, kernel);
+            writer.full_path();
         }
         writer.exit(to_exit, number, &pushed, kernel.exit);
         let layout = &kernel.abi.thunk;

@@ -175,12 +175,10 @@ impl Bench {
     pub fn kernel(&self) -> PathBuf {
         self.file(
             "k.s",
-            "entry_UKL_call = 0xffffffff81234560\n\
-             entry_UKL_call_flags = 0xffffffff81234570\n\
-             entry_UKL_exit = 0xffffffff81234580\n\
+            "entry_UKL_exit = 0xffffffff81234580\n\
              entry_UKL_exit_shared = 0xffffffff812345a0\n\
              ukl_cpu = 0x1000\npcpu_hot = 0x1040\n\
-             .globl entry_UKL_call, entry_UKL_call_flags, entry_UKL_exit, entry_UKL_exit_shared\n\
+             .globl entry_UKL_exit, entry_UKL_exit_shared\n\
              .globl __se_sys_write, ukl_cpu, pcpu_hot\n\
              .text\n\
              __se_sys_write: .byte 0xe9; .long ksys_write - . - 4\n\
@@ -190,7 +188,7 @@ impl Bench {
         fs::create_dir_all(self.path("kernel")).unwrap();
         let place = "-Wl,--entry=0,-Ttext=0xffffffff81300000";
         self.plain_gcc_ok(&format!("-nostdlib -static {place} k.s -o kernel/vmlinux"));
-        self.file("kernel/abi", &Abi::V1.to_string());
+        self.file("kernel/abi", &Abi::V2.to_string());
         self.file("kernel/syscalls", "1 write 3 __se_sys_write\n");
         self.path("kernel")
     }

@@ -21,7 +21,7 @@ fn kernel() -> Kernel {
     Kernel {
         abi: Abi {
             exit_work: 0x4000,
-            ..Abi::V1
+            ..Abi::V2
         },
         left: 0x1000,
         stack: 0x2000,
@@ -128,7 +128,7 @@ fn decode(thunk: &ThunkCode, abi: &Abi) -> Vec<iced_x86::Instruction> {
 #[test]
 fn every_byte_is_part_of_a_valid_instruction() {
     for thunk in syscalls().chain(functions()).chain(shared()) {
-        for instruction in decode(&thunk, &Abi::V1) {
+        for instruction in decode(&thunk, &Abi::V2) {
             assert!(!instruction.is_invalid(), "{:x?}", thunk.code);
         }
     }
@@ -141,9 +141,11 @@ fn at_ring_3_a_call_is_the_system_call() {
         assert_eq!(thunk.ring3, 0);
     }
     let skip = ThunkCode::skip(Some(57), &kernel()).unwrap();
-    assert_eq!(skip.code[..6], [0xb8, 57, 0, 0, 0, 0xc3]);
     let generic = ThunkCode::skip(None, &kernel()).unwrap();
-    assert_eq!(generic.code[0], 0xc3);
+    for start in [0, ENTRY] {
+        assert_eq!(skip.code[start..start + 6], [0xb8, 57, 0, 0, 0, 0xc3]);
+        assert_eq!(generic.code[start], 0xc3);
+    }
 }
 
 #[test]
@@ -151,12 +153,17 @@ fn branches_end_at_the_full_path() {
     for thunk in syscalls() {
         let code = thunk.code;
         let full_path = 18 + code[17] as usize;
-        assert_eq!(code[full_path..full_path + 5], [0xb8, 39, 0, 0, 0]);
-        let lea = full_path + 5;
-        assert_eq!(code[lea..lea + 3], [0x48, 0x8d, 0x0d]);
-        let distance = i32::from_le_bytes(code[lea + 3..lea + 7].try_into().unwrap());
-        assert_eq!((lea + 7) as i32 + distance, RESTART as i32);
+        assert_eq!(code[full_path], 0xe9);
+        let distance = i32::from_le_bytes(code[full_path + 1..full_path + 5].try_into().unwrap());
+        assert_eq!(full_path as i32 + 5 + distance, 0);
     }
+}
+
+#[test]
+fn without_a_function_a_thunk_is_the_system_call() {
+    let thunk = ThunkCode::syscall(39, 0, None, &kernel()).unwrap();
+    assert_eq!(thunk.code[ENTRY..2 * ENTRY], thunk.code[..ENTRY]);
+    assert!(thunk.operands.is_empty());
 }
 
 /// A kernel whose thunks have other positions.

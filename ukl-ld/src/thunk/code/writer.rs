@@ -18,9 +18,7 @@ const PREFIX: u8 = 0x2e;
 /// DWARF's numbers of registers (System V psABI for x86-64, table 3.36).
 pub(super) mod dwarf {
     pub const RAX: u8 = 0;
-    pub const RCX: u8 = 2;
     pub const RSP: u8 = 7;
-    pub const RETURN_ADDRESS: u8 = 16;
 }
 
 /// The registers of a system call's arguments: the instructions that push and pop them.
@@ -258,11 +256,16 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The system call by the full path.
-    pub(super) fn full_path(&mut self, number: u32, kernel: &Kernel) {
+    /// The system call itself, which takes the full path, and the return to the site.
+    pub(super) fn system_call(&mut self, number: u32) {
         self.load_number(number);
-        self.load_address(self.abi.thunk.restart);
-        self.jump(kernel.entry);
+        self.bytes(&[0x0f, 0x05]); // syscall
+        self.bytes(&[0xc3]); // ret
+    }
+
+    /// Jumps to the system call at the start of the thunk.
+    pub(super) fn full_path(&mut self) {
+        self.jump_within(0);
     }
 
     /// Loads the address of a position in the thunk into rcx.
@@ -288,7 +291,12 @@ impl<'a> Writer<'a> {
 
     /// Jumps to a position in the next thunk of the object.
     pub(super) fn jump_to_next(&mut self, position: usize) {
-        let distance = (self.abi.thunk.size + position) as i32 - (self.at as i32 + 5);
+        self.jump_within(self.abi.thunk.size + position);
+    }
+
+    /// Jumps to a position, counted from the start of the thunk.
+    fn jump_within(&mut self, position: usize) {
+        let distance = position as i32 - (self.at as i32 + 5);
         self.bytes(&[0xe9]); // jmp
         self.bytes(&distance.to_le_bytes());
     }
