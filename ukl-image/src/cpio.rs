@@ -1,17 +1,12 @@
 //! Reads and writes archives in cpio's newc format
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
-//! Times are zero, owners are root and entries are sorted by name, so that the same files make the
-//! same archive.
+//! Times are zero and entries are sorted by name, so that the same files make the same archive.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
-use crate::ImageError;
+use crate::tree::Node;
+use crate::tree::S_IFDIR;
+use crate::tree::S_IFMT;
+pub use crate::tree::Tree;
 
 /// The magic number of a header.
 const MAGIC: &[u8] = b"070701";
@@ -25,203 +20,34 @@ const ALIGN: usize = 4;
 /// The name of the last entry.
 const TRAILER: &[u8] = b"TRAILER!!!";
 
-const S_IFDIR: u32 = 0o040_000;
-const S_IFCHR: u32 = 0o020_000;
-const S_IFREG: u32 = 0o100_000;
-const S_IFLNK: u32 = 0o120_000;
-
-/// An entry: its type and permissions, its device numbers, its content.
-#[derive(Debug)]
-struct Entry<'a> {
-    mode: u32,
-    device: (u32, u32),
-    data: Cow<'a, [u8]>,
+/// Writes the archive of a tree.
+pub(crate) fn write(tree: &Tree<'_>) -> Vec<u8> {
+    let size: usize = tree
+        .iter()
+        .map(|(path, node)| 120 + path.len() + node.data.len())
+        .sum();
+    let mut out = Vec::with_capacity(size + 128);
+    for (ino, (path, node)) in (1..).zip(tree.iter()) {
+        write_entry(&mut out, ino, path, node);
+    }
+    write_entry(&mut out, 0, TRAILER, &Node::default());
+    out
 }
 
-/// A tree of files. The names have no leading slash.
-///
-/// A directory sorts before its entries, which is the order that the kernel needs.
-#[derive(Debug, Default)]
-pub struct Tree<'a> {
-    entries: BTreeMap<Vec<u8>, Entry<'a>>,
-}
-
-impl<'a> Tree<'a> {
-    /// An empty tree.
-    pub fn new() -> Self {
-        Tree::default()
-    }
-
-    /// Adds a directory.
-    pub fn dir(&mut self, path: impl AsRef<[u8]>, permissions: u32) {
-        self.put(
-            path.as_ref(),
-            S_IFDIR | permissions,
-            (0, 0),
-            Cow::Borrowed(b""),
-        );
-    }
-
-    /// Adds a regular file.
-    pub fn file(
-        &mut self,
-        path: impl AsRef<[u8]>,
-        permissions: u32,
-        data: impl Into<Cow<'a, [u8]>>,
-    ) {
-        self.put(path.as_ref(), S_IFREG | permissions, (0, 0), data.into());
-    }
-
-    /// Adds a symbolic link.
-    pub fn symlink(&mut self, path: impl AsRef<[u8]>, target: impl Into<Cow<'a, [u8]>>) {
-        self.put(path.as_ref(), S_IFLNK | 0o777, (0, 0), target.into());
-    }
-
-    /// Adds a character device.
-    pub fn char_device(
-        &mut self,
-        path: impl AsRef<[u8]>,
-        permissions: u32,
-        major: u32,
-        minor: u32,
-    ) {
-        self.put(
-            path.as_ref(),
-            S_IFCHR | permissions,
-            (major, minor),
-            Cow::Borrowed(b""),
-        );
-    }
-
-    /// Adds a file or a tree of the host at `guest`.
-    pub fn add_host(&mut self, host: &Path, guest: &str) -> Result<(), ImageError> {
-        let mut path = Vec::new();
-        for part in guest
-            .split('/')
-            .filter(|part| !part.is_empty() && *part != ".")
-        {
-            if part == ".." || part.contains('\0') {
-                return Err(ImageError::Spec(format!(
-                    "--ukl-add {}:{guest}: a path in the guest cannot contain `..`",
-                    host.display()
-                )));
-            }
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(part.as_bytes());
-        }
-        if path.starts_with(b"proc/") || path.starts_with(b"sys/") {
-            return Err(ImageError::Spec(format!(
-                "--ukl-add {}:{guest}: the guest mounts a file system of the kernel there, which \
-                 would hide the file",
-                host.display()
-            )));
-        }
-        // A symbolic link that the user names is followed; one inside a tree is kept.
-        let meta = fs::metadata(host).map_err(|error| ImageError::read(host, error))?;
-        self.add_entry(host, path, &meta)
-    }
-
-    fn add_entry(
-        &mut self,
-        host: &Path,
-        guest: Vec<u8>,
-        meta: &fs::Metadata,
-    ) -> Result<(), ImageError> {
-        let failed = |error| ImageError::read(host, error);
-        let permissions = meta.mode() & 0o7777;
-        if meta.is_dir() {
-            if !guest.is_empty() {
-                self.dir(&guest, permissions);
-            }
-            for entry in fs::read_dir(host).map_err(failed)? {
-                let entry = entry.map_err(failed)?;
-                let mut path = guest.clone();
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(entry.file_name().as_bytes());
-                let meta = entry.metadata().map_err(failed)?;
-                self.add_entry(&entry.path(), path, &meta)?;
-            }
-        } else if guest.is_empty() {
-            return Err(ImageError::Spec(format!(
-                "--ukl-add {}:/: a file cannot be the guest's root directory",
-                host.display()
-            )));
-        } else if meta.is_symlink() {
-            let target = fs::read_link(host).map_err(failed)?;
-            self.symlink(&guest, target.as_os_str().as_bytes().to_vec());
-        } else if meta.is_file() {
-            let data = fs::read(host).map_err(failed)?;
-            if u32::try_from(data.len()).is_err() {
-                return Err(ImageError::Spec(format!(
-                    "{}: too large for an image; pass it to the guest with `ukl-run -v`",
-                    host.display()
-                )));
-            }
-            self.file(&guest, permissions, data);
-        } else {
-            return Err(ImageError::Spec(format!(
-                "{}: only files, directories and symbolic links can be in an image",
-                host.display()
-            )));
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, path: &[u8], mode: u32, device: (u32, u32), data: Cow<'a, [u8]>) {
-        for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            self.entries.entry(path[..at].to_vec()).or_insert(Entry {
-                mode: S_IFDIR | 0o755,
-                device: (0, 0),
-                data: Cow::Borrowed(b""),
-            });
-        }
-        self.entries
-            .insert(path.to_vec(), Entry { mode, device, data });
-    }
-
-    /// Writes the archive.
-    pub fn write(&self) -> Vec<u8> {
-        let size: usize = self
-            .entries
-            .iter()
-            .map(|(path, entry)| 120 + path.len() + entry.data.len())
-            .sum();
-        let mut out = Vec::with_capacity(size + 128);
-        for (ino, (path, entry)) in (1..).zip(&self.entries) {
-            write_entry(&mut out, ino, path, entry);
-        }
-        let end = Entry {
-            mode: 0,
-            device: (0, 0),
-            data: Cow::Borrowed(b""),
-        };
-        write_entry(&mut out, 0, TRAILER, &end);
-        out
-    }
-}
-
-fn write_entry(out: &mut Vec<u8>, ino: u32, path: &[u8], entry: &Entry<'_>) {
-    let links = if entry.mode & 0o170_000 == S_IFDIR {
-        2
-    } else {
-        1
-    };
+fn write_entry(out: &mut Vec<u8>, ino: u32, path: &[u8], node: &Node<'_>) {
+    let links = if node.mode & S_IFMT == S_IFDIR { 2 } else { 1 };
     let fields = [
         ino,
-        entry.mode,
-        0, // owner
-        0, // group
+        node.mode,
+        node.owner.0,
+        node.owner.1,
         links,
         0, // time
-        entry.data.len() as u32,
+        node.data.len() as u32,
         0, // the device the file is on
         0,
-        entry.device.0,
-        entry.device.1,
+        node.device.0,
+        node.device.1,
         path.len() as u32 + 1,
         0, // checksum, not in newc
     ];
@@ -232,7 +58,7 @@ fn write_entry(out: &mut Vec<u8>, ino: u32, path: &[u8], entry: &Entry<'_>) {
     out.extend_from_slice(path);
     out.push(0);
     out.resize(out.len().next_multiple_of(ALIGN), 0);
-    out.extend_from_slice(&entry.data);
+    out.extend_from_slice(&node.data);
     out.resize(out.len().next_multiple_of(ALIGN), 0);
 }
 
@@ -262,7 +88,10 @@ pub fn find<'a>(mut archive: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write as _;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::path::Path;
     use std::process::Command;
     use std::process::Stdio;
 
@@ -346,7 +175,7 @@ mod tests {
         fs::write(host.join("x/y"), "y").unwrap();
         std::os::unix::fs::symlink("x/y", host.join("z")).unwrap();
         let mut tree = Tree::new();
-        tree.add_host(&host, "/opt//t/").unwrap();
+        tree.add_host("--ukl-add", &host, "/opt//t/").unwrap();
         let list = cpio(&["-t"], &tree.write(), dir.path());
         assert_eq!(list, "opt\nopt/t\nopt/t/x\nopt/t/x/y\nopt/t/z\n");
     }
@@ -355,17 +184,29 @@ mod tests {
     fn paths_where_the_guest_cannot_have_files_are_refused() {
         let mut tree = Tree::new();
         assert!(
-            tree.add_host(Path::new("/etc/passwd"), "a/../../b")
+            tree.add_host("--ukl-add", Path::new("/etc/passwd"), "a/../../b")
                 .is_err()
         );
-        assert!(tree.add_host(Path::new("/etc/passwd"), "/").is_err());
-        assert!(tree.add_host(Path::new("/etc/passwd"), "/proc/a").is_err());
         assert!(
-            tree.add_host(Path::new("/etc/passwd"), "//sys/b/a")
+            tree.add_host("--ukl-add", Path::new("/etc/passwd"), "/")
                 .is_err()
         );
-        assert!(tree.add_host(Path::new("/nonexistent"), "/a").is_err());
-        assert!(tree.add_host(Path::new("/dev/null"), "/a").is_err());
+        assert!(
+            tree.add_host("--ukl-add", Path::new("/etc/passwd"), "/proc/a")
+                .is_err()
+        );
+        assert!(
+            tree.add_host("--ukl-add", Path::new("/etc/passwd"), "//sys/b/a")
+                .is_err()
+        );
+        assert!(
+            tree.add_host("--ukl-add", Path::new("/nonexistent"), "/a")
+                .is_err()
+        );
+        assert!(
+            tree.add_host("--ukl-add", Path::new("/dev/null"), "/a")
+                .is_err()
+        );
     }
 
     #[test]

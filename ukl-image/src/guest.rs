@@ -1,6 +1,7 @@
 //! Makes the root file system of the guest.
 
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 
 use ukl_proto::image_conf::Binding;
@@ -59,6 +60,7 @@ impl ImageSpec {
             policy: self.policy,
             stack_size: self.stack_size,
             anyone_starts: self.anyone_starts,
+            ..ImageConf::default()
         }
     }
 }
@@ -76,45 +78,71 @@ pub fn files(spec: &ImageSpec) -> Result<cpio::Tree<'_>, ImageError> {
             "`{name}` cannot be a program's name in the guest"
         )));
     }
-    let init = std::fs::read(&spec.init).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => ImageError::MissingInit {
-            path: spec.init.display().to_string(),
-        },
-        _ => ImageError::read(&spec.init, error),
-    })?;
     let conf = spec.conf();
-    let text = conf
-        .encode()
-        .map_err(|error| ImageError::Spec(error.to_string()))?;
-
     let mut tree = cpio::Tree::new();
-    for dir in [
-        "dev", "proc", "sys", "etc", "run", "mnt", "ukl", "var", "var/tmp",
-    ] {
-        tree.dir(dir, 0o755);
-    }
-    tree.dir("root", 0o700);
-    tree.dir("tmp", 0o1777);
-    tree.dir("var/tmp", 0o1777);
-    tree.char_device("dev/console", 0o600, 5, 1);
-    tree.file("etc/passwd", 0o644, PASSWD);
-    tree.file("etc/group", 0o644, GROUP);
-    tree.file("etc/hosts", 0o644, HOSTS);
-    tree.file("etc/nsswitch.conf", 0o644, NSSWITCH);
-    tree.file("etc/protocols", 0o644, PROTOCOLS);
-    tree.file("etc/resolv.conf", 0o644, b"");
-    tree.file("etc/services", 0o644, SERVICES);
     for (from, to) in &spec.add {
-        tree.add_host(from, to)?;
+        tree.add_host("--ukl-add", from, to)?;
     }
-    // These come last, so that no added file can replace them.
-    tree.file("init", 0o755, init);
+    add_defaults(&mut tree);
     tree.file(relative(&conf.program), 0o755, spec.program.as_slice());
     if let Some((module, _)) = &spec.code {
         tree.file(relative(names::KERNEL_MODULE), 0o644, module.as_slice());
     }
-    tree.file(relative(names::IMAGE_CONF), 0o644, text.into_bytes());
+    add_init(&mut tree, &spec.init, &conf)?;
     Ok(tree)
+}
+
+/// Adds what every guest needs, and what is not there: the directories that init mounts file
+/// systems on, and files in /etc.
+pub fn add_defaults(tree: &mut cpio::Tree<'_>) {
+    let dirs = [
+        "dev", "proc", "sys", "etc", "run", "mnt", "ukl", "var", "var/tmp", "root", "tmp",
+    ];
+    for dir in dirs {
+        if tree.resolve(dir.as_bytes()).is_none() {
+            let permissions = match dir {
+                "root" => 0o700,
+                "tmp" | "var/tmp" => 0o1777,
+                _ => 0o755,
+            };
+            tree.dir(dir, permissions);
+        }
+    }
+    tree.char_device("dev/console", 0o600, 5, 1);
+    for (path, data) in [
+        ("etc/passwd", PASSWD),
+        ("etc/group", GROUP),
+        ("etc/hosts", HOSTS),
+        ("etc/nsswitch.conf", NSSWITCH),
+        ("etc/protocols", PROTOCOLS),
+        ("etc/resolv.conf", b""),
+        ("etc/services", SERVICES),
+    ] {
+        if tree.resolve(path.as_bytes()).is_none() {
+            tree.file(path, 0o644, data);
+        }
+    }
+}
+
+/// Adds the guest's init and its configuration. They come last, so that no added file can replace
+/// them.
+pub fn add_init(
+    tree: &mut cpio::Tree<'_>,
+    init: &Path,
+    conf: &ImageConf,
+) -> Result<(), ImageError> {
+    let program = std::fs::read(init).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ImageError::MissingInit {
+            path: init.display().to_string(),
+        },
+        _ => ImageError::read(init, error),
+    })?;
+    let text = conf
+        .encode()
+        .map_err(|error| ImageError::Spec(error.to_string()))?;
+    tree.file("init", 0o755, program);
+    tree.file(relative(names::IMAGE_CONF), 0o644, text.into_bytes());
+    Ok(())
 }
 
 const PASSWD: &[u8] = include_bytes!("../etc/passwd");
@@ -126,8 +154,6 @@ const SERVICES: &[u8] = include_bytes!("../etc/services");
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::path::Path;
-
     use ukl_proto::policy::Transition;
 
     use super::*;

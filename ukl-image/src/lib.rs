@@ -4,7 +4,7 @@
 //! to which the guest's files are added as one more loadable segment. To make one:
 //!
 //! 1. [`guest`] collects the guest's files: init, the program, and the files of `--ukl-add`;
-//!    [`cpio`] makes an archive of them;
+//!    [`tree`] holds them, and [`cpio`] makes an archive of them;
 //! 2. [`vmlinux`] adds the archive to the kernel as a segment;
 //! 3. [`lz4`] compresses the result, and [`bzimage`] links it with the kernel's own decompressor
 //!    and puts the real-mode code before it.
@@ -24,12 +24,14 @@ pub mod header;
 pub mod lz4;
 mod memory;
 pub mod payload;
+pub mod tree;
 pub mod vmlinux;
 
 use std::path::Path;
 
 pub use error::ImageError;
 pub use guest::ImageSpec;
+use ukl_proto::stamp::Stamp;
 
 /// Makes an image with the kernel archive in this directory.
 pub fn make(kernel: &Path, spec: &ImageSpec) -> Result<Vec<u8>, ImageError> {
@@ -54,13 +56,22 @@ impl Base {
 
     /// Makes the image.
     pub fn image(self, spec: &ImageSpec) -> Result<Vec<u8>, ImageError> {
-        let files = guest::files(spec)?.write();
-        let payload = self.vmlinux.with_initramfs(
-            &files,
-            self.archive.load_address(),
-            spec.cmdline.as_deref(),
-        )?;
-        self.archive.bzimage(&payload, &spec.stamp())
+        let files = guest::files(spec)?;
+        self.image_of(&files, spec.cmdline.as_deref(), &spec.stamp())
+    }
+
+    /// Makes the image of a tree, which has init and its configuration.
+    pub fn image_of(
+        self,
+        files: &tree::Tree<'_>,
+        cmdline: Option<&str>,
+        stamp: &Stamp,
+    ) -> Result<Vec<u8>, ImageError> {
+        let address = self.archive.load_address();
+        let payload = self
+            .vmlinux
+            .with_initramfs(&files.write(), address, cmdline)?;
+        self.archive.bzimage(&payload, stamp)
     }
 }
 

@@ -116,7 +116,7 @@ fn guest(status: &mut Option<Arc<Status>>) -> Result<Ended> {
     let mut streams = Streams::new(&run)?;
     let path = program::for_ring(&image, run.ring)?;
     for command in &run.beside {
-        program::start_beside(command, &run, &path)?;
+        program::start_beside(command, &run, &image.start, &path)?;
     }
     let policy = run.policy.or(image.policy);
     if policy.shares_stacks() && !image.policy.shares_stacks() {
@@ -128,7 +128,7 @@ fn guest(status: &mut Option<Arc<Status>>) -> Result<Ended> {
     }
     let handles = streams.take()?;
     let tty = run.stdio != Stdio::Ports;
-    let program = Program::start(&path, &run, policy, handles, tty)?;
+    let program = Program::start(&path, &run, &image.start, policy, handles, tty)?;
     let program = Arc::new(program);
     if let Some(status) = status {
         status.send(&Report::Started);

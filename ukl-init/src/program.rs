@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -15,8 +16,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 use ukl_proto::image_conf::ImageConf;
+use ukl_proto::image_conf::Start;
 use ukl_proto::policy::Policy;
 use ukl_proto::ring3;
+use ukl_proto::ring3::ThunkTable;
 use ukl_proto::run::Ring;
 use ukl_proto::run::Run;
 use ukl_proto::status::Report;
@@ -65,29 +68,39 @@ impl Ended {
     }
 }
 
-/// Prepares the program for a ring and returns its path.
+/// Prepares the image's marked programs for a ring and returns the path of the program.
 ///
-/// For ring 3, a changed copy is mounted over the program. So the copy has the same path, and a
-/// process that executes the program again gets the same copy.
+/// For ring 3, a changed copy is mounted over each. So the copy has the same path, and a process
+/// that executes the program again gets the same copy.
 pub fn for_ring(image: &ImageConf, ring: Ring) -> Result<PathBuf> {
     let path = PathBuf::from(&image.program);
     if ring == Ring::Three {
-        let mut data = fs::read(&path).map_err(failed(path.display()))?;
-        ring3::make_ordinary(&mut data, &image.thunks).map_err(|_| {
-            Error(format!(
-                "{}: image.conf places its thunks outside the file",
-                path.display()
-            ))
-        })?;
-        let name = path.file_name().unwrap_or_default();
-        let copy = Path::new("/run/ukl").join(name);
-        fs::write(&copy, data).map_err(failed(copy.display()))?;
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))
-            .map_err(failed(copy.display()))?;
-        sys::mount(&copy.to_string_lossy(), &path, "", libc::MS_BIND, "")
-            .map_err(failed(path.display()))?;
+        let same = |other: &&String| fs::canonicalize(other).ok() == fs::canonicalize(&path).ok();
+        let others = image.ring0.iter().filter(|other| !same(other));
+        mount_ordinary(&path, &image.thunks, "")?;
+        for (number, other) in others.enumerate() {
+            mount_ordinary(Path::new(other), &[], &format!("{number}-"))?;
+        }
     }
     Ok(path)
+}
+
+/// Mounts the ring-3 variant of a program over it. The copy's name begins with `prefix`.
+fn mount_ordinary(path: &Path, thunks: &[ThunkTable], prefix: &str) -> Result<()> {
+    let mut data = fs::read(path).map_err(failed(path.display()))?;
+    ring3::make_ordinary(&mut data, thunks).map_err(|_| {
+        Error(format!(
+            "{}: image.conf places its thunks outside the file",
+            path.display()
+        ))
+    })?;
+    let mode = fs::metadata(path).map_err(failed(path.display()))?.mode() & 0o7777;
+    let mut name = OsString::from(prefix);
+    name.push(path.file_name().unwrap_or_default());
+    let copy = Path::new("/run/ukl").join(name);
+    fs::write(&copy, data).map_err(failed(copy.display()))?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).map_err(failed(copy.display()))?;
+    sys::mount(&copy.to_string_lossy(), path, "", libc::MS_BIND, "").map_err(failed(path.display()))
 }
 
 /// The running program.
@@ -102,28 +115,36 @@ impl Program {
     pub fn start(
         path: &Path,
         run: &Run,
+        start: &Start,
         policy: Policy,
         [stdin, stdout, stderr]: [Handle; 3],
         tty: bool,
     ) -> Result<Self> {
         let mut words: Vec<OsString> = run.wrap.clone();
         words.push(path.into());
+        words.extend(start.args.iter().map(OsString::from));
+        if run.args.is_empty() {
+            words.extend(start.default_args.iter().map(OsString::from));
+        }
         words.extend(run.args.iter().cloned());
-        let mut command = command(&words, run);
+        let mut command = command(&words, run, start);
+        let cwd = working_directory(run, start);
         command
             .stdin(stdin)
             .stdout(stdout)
             .stderr(stderr)
-            .current_dir(&run.cwd);
+            .current_dir(cwd);
+        let user = start.user.clone();
         // SAFETY: the closure only makes system calls.
         unsafe {
             command.pre_exec(move || {
                 // Not every console can be a controlling terminal.
                 sys::new_session(tty).or_else(|error| if tty { Ok(()) } else { Err(error) })?;
-                sys::add_personality(policy.personality())
+                sys::add_personality(policy.personality())?;
+                user.as_ref().map_or(Ok(()), sys::become_user)
             })
         };
-        let pid = spawn(command, &words[0], &run.cwd)?;
+        let pid = spawn(command, &words[0], cwd)?;
         Ok(Program {
             pid: Mutex::new(Some(pid)),
         })
@@ -159,26 +180,33 @@ impl Program {
 }
 
 /// Starts an ordinary process beside the program, with the console as its streams.
-pub fn start_beside(words: &[OsString], run: &Run, program: &Path) -> Result<()> {
+pub fn start_beside(words: &[OsString], run: &Run, start: &Start, program: &Path) -> Result<()> {
     let console = || {
         fs::OpenOptions::new()
             .write(true)
             .open("/dev/console")
             .map_err(failed("/dev/console"))
     };
-    let mut command = command(words, run);
+    let mut command = command(words, run, start);
+    let cwd = working_directory(run, start);
     command.env("UKL_PROGRAM", program);
     command
         .stdin(Handle::null())
         .stdout(console()?)
         .stderr(console()?)
-        .current_dir(&run.cwd);
+        .current_dir(cwd);
     // SAFETY: the closure only makes system calls.
     unsafe { command.pre_exec(|| sys::new_session(false)) };
-    spawn(command, &words[0], &run.cwd).map(drop)
+    spawn(command, &words[0], cwd).map(drop)
 }
 
-fn command(words: &[OsString], run: &Run) -> Command {
+/// The working directory: that of `ukl-run`, or else the image's.
+fn working_directory<'a>(run: &'a Run, start: &'a Start) -> &'a Path {
+    let own = start.workdir.as_deref().unwrap_or("/");
+    run.cwd.as_deref().unwrap_or(Path::new(own))
+}
+
+fn command(words: &[OsString], run: &Run, start: &Start) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command.env_clear();
@@ -186,6 +214,7 @@ fn command(words: &[OsString], run: &Run) -> Command {
         .env("PATH", PATH)
         .env("HOME", "/root")
         .env("TERM", "linux");
+    command.envs(start.env.iter().map(|(name, value)| (name, value)));
     command.envs(run.env.iter().map(|(name, value)| (name, value)));
     command
 }

@@ -10,6 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
+use ukl_proto::image_conf::User;
+
 /// Turns a result of -1 into an error.
 pub fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
@@ -297,5 +299,22 @@ pub fn add_personality(bits: u32) -> io::Result<()> {
     let present = check(unsafe { libc::personality(0xffff_ffff) })?;
     // SAFETY: as above.
     check(unsafe { libc::personality((present as u32 | bits).into()) })?;
+    Ok(())
+}
+
+/// Gives the standard streams to a user and takes on the user's credentials, for good. This runs
+/// between fork and exec, so it only makes system calls.
+pub fn become_user(user: &User) -> io::Result<()> {
+    for stream in 0..3 {
+        // Programs open /dev/stdout again, which needs permission. Not every stream has an owner.
+        // SAFETY: no memory is involved.
+        unsafe { libc::fchown(stream, user.uid, user.gid) };
+    }
+    // SAFETY: the pointer and the length are those of a slice.
+    check(unsafe { libc::setgroups(user.groups.len(), user.groups.as_ptr()) })?;
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::setgid(user.gid) })?;
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::setuid(user.uid) })?;
     Ok(())
 }

@@ -2,7 +2,11 @@
 //!
 //! The format is lines `KEY=VALUE`. The first line is `protocol=VERSION`; without it, the file has
 //! version 0. Readers ignore keys that they do not know.
+//!
+//! In the values of `arg`, `default-arg` and `env`, `\n`, `\r` and `\\` stand for a line feed, a
+//! carriage return and a backslash.
 
+use std::fmt;
 use std::fmt::Write as _;
 
 use crate::DecodeError;
@@ -40,6 +44,20 @@ keys! {
         Return = "return",
         /// A policy setting.
         Stack = "stack",
+        /// Another program that is marked for ring 0.
+        Ring0 = "ring0",
+        /// An argument of the program, before those of `ukl-run`.
+        Arg = "arg",
+        /// An argument of the program if `ukl-run` has none.
+        DefaultArg = "default-arg",
+        /// A variable of the program's environment, `NAME=VALUE`.
+        Env = "env",
+        /// The program's working directory.
+        Workdir = "workdir",
+        /// The program's user, `UID:GID[,GID...]`.
+        User = "user",
+        /// A port that the program serves, `PORT/tcp` or `PORT/udp`.
+        Port = "port",
     }
 }
 
@@ -58,6 +76,89 @@ pub struct ImageConf {
     pub stack_size: Option<u32>,
     /// Whether processes without CAP_SYS_MODULE may start the program at ring 0.
     pub anyone_starts: bool,
+    /// The paths of further programs that are marked for ring 0.
+    pub ring0: Vec<String>,
+    /// How to start the program.
+    pub start: Start,
+    /// The ports that the program serves.
+    pub ports: Vec<Port>,
+}
+
+/// How to start the program, where `ukl-run` does not say otherwise.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Arguments before those of `ukl-run`.
+    pub args: Vec<String>,
+    /// Arguments if `ukl-run` has none.
+    pub default_args: Vec<String>,
+    /// Variables of the environment, each with its name.
+    pub env: Vec<(String, String)>,
+    /// The working directory.
+    pub workdir: Option<String>,
+    /// The user.
+    pub user: Option<User>,
+}
+
+/// The credentials of a program that does not run as root.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user ID.
+    pub uid: u32,
+    /// The group ID.
+    pub gid: u32,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl User {
+    /// Reads `UID:GID[,GID...]`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (uid, groups) = text.split_once(':')?;
+        let mut groups = groups.split(',').map(|group| group.parse().ok());
+        Some(User {
+            uid: uid.parse().ok()?,
+            gid: groups.next()??,
+            groups: groups.collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)?;
+        self.groups
+            .iter()
+            .try_for_each(|group| write!(f, ",{group}"))
+    }
+}
+
+/// A port that a program serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// The number.
+    pub number: u16,
+    /// Whether it is a UDP port. Otherwise it is a TCP port.
+    pub udp: bool,
+}
+
+impl Port {
+    /// Reads `PORT`, `PORT/tcp` or `PORT/udp`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (number, udp) = match text.split_once('/') {
+            None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), false),
+            Some((number, "udp")) => (number, true),
+            Some(_) => return None,
+        };
+        let number = number.parse().ok().filter(|number| *number != 0)?;
+        Some(Port { number, udp })
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = if self.udp { "udp" } else { "tcp" };
+        write!(f, "{}/{protocol}", self.number)
+    }
 }
 
 /// The kernel module of a program.
@@ -141,6 +242,33 @@ impl ImageConf {
         if self.anyone_starts {
             add(&mut out, Key::Start, "anyone")?;
         }
+        for path in &self.ring0 {
+            add(&mut out, Key::Ring0, path)?;
+        }
+        let start = &self.start;
+        for arg in &start.args {
+            add(&mut out, Key::Arg, escaped(arg))?;
+        }
+        for arg in &start.default_args {
+            add(&mut out, Key::DefaultArg, escaped(arg))?;
+        }
+        for (name, value) in &start.env {
+            if name.is_empty() || name.contains('=') {
+                let why = "the name of a variable is not empty and has no `='";
+                let (key, value) = (Key::Env.name(), name.clone());
+                return Err(EncodeError { key, value, why });
+            }
+            add(&mut out, Key::Env, escaped(&format!("{name}={value}")))?;
+        }
+        if let Some(dir) = &start.workdir {
+            add(&mut out, Key::Workdir, dir)?;
+        }
+        if let Some(user) = &start.user {
+            add(&mut out, Key::User, user)?;
+        }
+        for port in &self.ports {
+            add(&mut out, Key::Port, port)?;
+        }
         Ok(out)
     }
 
@@ -214,6 +342,22 @@ impl ImageConf {
                     _ => return Err("privileged or anyone"),
                 }
             }
+            Key::Ring0 => self.ring0.push(value.into()),
+            Key::Arg => self.start.args.push(unescaped(value)?),
+            Key::DefaultArg => self.start.default_args.push(unescaped(value)?),
+            Key::Env => {
+                let variable = unescaped(value)?;
+                let (name, value) = variable.split_once('=').ok_or("NAME=VALUE")?;
+                self.start.env.push((name.into(), value.into()));
+            }
+            Key::Workdir => self.start.workdir = Some(value.into()),
+            Key::User => {
+                let user = User::parse(value).ok_or("UID:GID[,GID...]")?;
+                self.start.user = Some(user);
+            }
+            Key::Port => self
+                .ports
+                .push(Port::parse(value).ok_or("PORT/tcp or PORT/udp")?),
             Key::Transition | Key::BypassLimit | Key::Return | Key::Stack => {
                 let set = self.policy.set(key.name(), value);
                 set.map_err(|error| match error {
@@ -224,6 +368,30 @@ impl ImageConf {
         }
         Ok(())
     }
+}
+
+/// The value without line breaks.
+fn escaped(value: &str) -> String {
+    let value = value.replace('\\', "\\\\");
+    value.replace('\n', "\\n").replace('\r', "\\r")
+}
+
+/// Undoes [`escaped`].
+fn unescaped(value: &str) -> Result<String, &'static str> {
+    let mut out = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(char) = chars.next() {
+        out.push(match char {
+            '\\' => match chars.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some('\\') => '\\',
+                _ => return Err("`n', `r' or a backslash after a backslash"),
+            },
+            other => other,
+        });
+    }
+    Ok(out)
 }
 
 fn add(out: &mut String, key: Key, value: impl std::fmt::Display) -> Result<(), EncodeError> {
@@ -273,6 +441,13 @@ mod tests {
             "program=/x\nstart=nobody",
             "program=/x\nstack=none",
             "program=/x\nprotocol=1",
+            "program=/x\nuser=1",
+            "program=/x\nuser=1:x",
+            "program=/x\nuser=1:2,",
+            "program=/x\nport=0",
+            "program=/x\nport=1/sctp",
+            "program=/x\nenv=A",
+            "program=/x\narg=\\x",
             "nonsense\nprogram=/x",
         ] {
             assert!(ImageConf::decode(bad).is_err(), "{bad}");
@@ -302,6 +477,26 @@ mod tests {
         for bad in ["", "1,2,.text", "1,2,.text,x", "1,2,.text,3,4"] {
             assert_eq!(Binding::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn how_to_start_the_program_survives() {
+        let conf = ImageConf {
+            program: "/bin/sh".into(),
+            ring0: vec!["/bin/sh".into(), "/bin/a=b".into()],
+            start: Start {
+                args: vec!["-c".into(), "a\nb\\n\r".into(), String::new()],
+                default_args: vec!["x".into()],
+                env: vec![("A".into(), "1=2\n".into())],
+                workdir: Some("/srv".into()),
+                user: User::parse("7:8,9,10"),
+            },
+            ports: vec![Port::parse("80").unwrap(), Port::parse("53/udp").unwrap()],
+            ..ImageConf::default()
+        };
+        let text = conf.encode().unwrap();
+        assert_eq!(ImageConf::decode(&text), Ok(conf), "{text}");
+        assert!(text.contains("\nport=80/tcp\nport=53/udp\n"), "{text}");
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub struct Run {
     pub args: Vec<OsString>,
     /// Variables of its environment, beyond the defaults.
     pub env: Vec<(OsString, OsString)>,
-    /// Its working directory.
-    pub cwd: PathBuf,
+    /// Its working directory, instead of the image's.
+    pub cwd: Option<PathBuf>,
     /// The ring that it runs at.
     pub ring: Ring,
     /// Where its standard streams go.
@@ -74,7 +74,7 @@ impl Default for Run {
         Run {
             args: Vec::new(),
             env: Vec::new(),
-            cwd: PathBuf::from("/"),
+            cwd: None,
             ring: Ring::Zero,
             stdio: Stdio::Console,
             merge_stderr: false,
@@ -124,7 +124,9 @@ impl Run {
             out.add(Key::Ip, address.to_string())?;
         }
         out.add(Key::Hostname, &self.hostname)?;
-        out.add(Key::Cwd, &self.cwd)?;
+        if let Some(cwd) = &self.cwd {
+            out.add(Key::Cwd, cwd)?;
+        }
         for (name, value) in &self.env {
             let record = join(name, b'=', value);
             if name.is_empty() || name.as_bytes().contains(&b'=') {
@@ -193,7 +195,7 @@ impl Run {
                 let (name, value) = variable.ok_or("NAME=VALUE")?;
                 self.env.push((name.into(), value.into()));
             }
-            Key::Cwd => self.cwd = owned().into(),
+            Key::Cwd => self.cwd = Some(owned().into()),
             Key::Ring => self.ring = Ring::from_name(text()?).ok_or("0 or 3")?,
             Key::Stdio => {
                 self.stdio = Stdio::from_name(text()?).ok_or("ports, tty or console")?;
@@ -324,7 +326,7 @@ mod tests {
         );
         assert_eq!((run.ring, run.stdio), (Ring::Three, Stdio::Ports));
         assert!(run.merge_stderr);
-        assert_eq!(run.cwd, PathBuf::from("/tmp"));
+        assert_eq!(run.cwd, Some(PathBuf::from("/tmp")));
         assert_eq!(strings(&run.beside[0]), ["x", "y z"]);
         assert_eq!(strings(&run.wrap), ["strace", "-f"]);
         assert_eq!(run.window, Some((24, 80)));

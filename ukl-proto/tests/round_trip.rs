@@ -12,6 +12,9 @@ use ukl_proto::VERSION;
 use ukl_proto::image_conf::Binding;
 use ukl_proto::image_conf::ImageConf;
 use ukl_proto::image_conf::KernelCode;
+use ukl_proto::image_conf::Port;
+use ukl_proto::image_conf::Start;
+use ukl_proto::image_conf::User;
 use ukl_proto::policy::Policy;
 use ukl_proto::policy::Return;
 use ukl_proto::policy::Setting;
@@ -103,7 +106,7 @@ fn run() -> impl Strategy<Value = Run> {
         option::of(any::<(u16, u16)>()),
         proptest::sample::select(&[Ring::Zero, Ring::Three]),
     );
-    let place = (string(), "[^\0]{0,8}", network(), policy());
+    let place = (option::of(string()), "[^\0]{0,8}", network(), policy());
     let commands = (vec(vec(string(), 1..3), 0..3), vec(string(), 0..3));
     (
         vec(string(), 0..4),
@@ -121,7 +124,7 @@ fn run() -> impl Strategy<Value = Run> {
                 Run {
                     args,
                     env,
-                    cwd: cwd.into(),
+                    cwd: cwd.map(Into::into),
                     ring,
                     stdio,
                     merge_stderr,
@@ -158,24 +161,57 @@ fn image_conf() -> impl Strategy<Value = ImageConf> {
     });
     let code = ("[^\r\n]{0,8}", vec(binding, 0..4))
         .prop_map(|(module, bindings)| KernelCode { module, bindings });
+    let settings = (policy(), option::of(any::<u32>()), any::<bool>());
     (
         "[^\r\n]{1,12}",
         vec(table(), 0..3),
         option::of(code),
-        policy(),
-        option::of(any::<u32>()),
-        any::<bool>(),
+        settings,
+        vec("[^\r\n]{0,8}", 0..3),
+        start(),
+        vec(port(), 0..3),
     )
         .prop_map(
-            |(program, thunks, kernel_code, policy, stack_size, anyone_starts)| ImageConf {
-                program,
-                thunks,
-                kernel_code,
-                policy,
-                stack_size,
-                anyone_starts,
+            |(program, thunks, kernel_code, settings, ring0, start, ports)| {
+                let (policy, stack_size, anyone_starts) = settings;
+                ImageConf {
+                    program,
+                    thunks,
+                    kernel_code,
+                    policy,
+                    stack_size,
+                    anyone_starts,
+                    ring0,
+                    start,
+                    ports,
+                }
             },
         )
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    let text = "(?s).{0,8}";
+    let user = any::<(u32, u32)>().prop_flat_map(|(uid, gid)| {
+        vec(any::<u32>(), 0..3).prop_map(move |groups| User { uid, gid, groups })
+    });
+    (
+        vec(text, 0..3),
+        vec(text, 0..3),
+        vec(("[^=]{1,8}", text), 0..3),
+        option::of("[^\r\n]{0,8}"),
+        option::of(user),
+    )
+        .prop_map(|(args, default_args, env, workdir, user)| Start {
+            args,
+            default_args,
+            env,
+            workdir,
+            user,
+        })
+}
+
+fn port() -> impl Strategy<Value = Port> {
+    (1..=u16::MAX, any::<bool>()).prop_map(|(number, udp)| Port { number, udp })
 }
 
 fn report() -> impl Strategy<Value = Report> {

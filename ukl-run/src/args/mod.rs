@@ -64,6 +64,11 @@ pub struct Args {
     #[arg(short, long = "publish", value_name = "[ADDR:]HOST:GUEST[/udp]")]
     pub publish: Vec<Forward>,
 
+    /// Forward each port that the image names as served (ukl-pack --expose, or a container's
+    /// EXPOSE) from the same port of 127.0.0.1, unless --publish forwards it.
+    #[arg(short = 'P', long)]
+    pub publish_all: bool,
+
     /// Mount a directory of the host in the guest. Writes go straight to the host.
     #[arg(short, long = "volume", value_name = "HOSTDIR:GUESTDIR[:ro]")]
     pub volume: Vec<Volume>,
@@ -119,9 +124,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 
-    /// The program's working directory in the guest.
-    #[arg(short, long, value_name = "DIR", default_value = "/")]
-    pub workdir: PathBuf,
+    /// The program's working directory in the guest, instead of the image's, which is / unless
+    /// ukl-pack set another.
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
 
     /// Run an ordinary process beside the program. Its output goes to the kernel's log.
     #[arg(long, value_name = "COMMAND")]
@@ -154,7 +160,7 @@ pub struct Args {
     pub no_kvm: bool,
 
     /// Do not give the machine a network card.
-    #[arg(long, conflicts_with = "publish")]
+    #[arg(long, conflicts_with_all = ["publish", "publish_all"])]
     pub no_net: bool,
 
     /// Connect the program by pipes, even if ukl-run runs in a terminal.

@@ -2,6 +2,7 @@
 
 mod accel;
 mod locate;
+mod publish;
 mod request;
 
 use std::ffi::OsString;
@@ -83,6 +84,10 @@ impl Plan {
             },
         };
         let (run, shares) = request::build(args, stdio)?;
+        let mut forwards = args.publish.clone();
+        if args.publish_all {
+            forwards.extend(publish::all(&image.path, &forwards)?);
+        }
         let records = run
             .encode(image.version)
             .map_err(|error| Error::Request(error.to_string()))?;
@@ -97,7 +102,7 @@ impl Plan {
             memory: args.memory,
             cpus: args.cpus,
             net: !args.no_net,
-            forwards: args.publish.clone(),
+            forwards,
             shares,
             stdio,
             cmdline: cmdline(args, accel),
