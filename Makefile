@@ -7,7 +7,7 @@ DESTDIR ?=
 bin := target/release
 lib := target/lib/ukl
 documents := target/documents
-tools := ukl-cc ukl-ld ukl-run symbol-rewriter
+tools := ukl-cc ukl-ld ukl-run ukl-pack symbol-rewriter
 # The tools, and the other name of ukl-cc.
 commands := $(tools) ukl-c++
 host := x86_64-unknown-linux-gnu

@@ -146,7 +146,7 @@ impl Traces {
 /// is the load of a module, and LoadPin logs which file the first one was.
 pub fn is_at_ring_0(log: &str) -> bool {
     log.lines()
-        .any(|line| message(line).starts_with("LoadPin: kernel-module pinned obj=\"/ukl/"))
+        .any(|line| message(line).starts_with("LoadPin: kernel-module pinned obj=\"/"))
 }
 
 /// Whether the log ends in a fault of QEMU's emulation: the kernel is stopped by a breakpoint in its

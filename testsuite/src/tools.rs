@@ -32,7 +32,7 @@ impl Tools {
             Some(dir) => PathBuf::from(dir),
             None => workspace().join("target/release"),
         };
-        for tool in ["ukl-cc", "ukl-c++", "ukl-ld", "ukl-run"] {
+        for tool in ["ukl-cc", "ukl-c++", "ukl-ld", "ukl-run", "ukl-pack"] {
             if !bin.join(tool).exists() {
                 bail!(
                     "{}: not there; run `make`, or set UKL_BIN to the directory of the tools",

@@ -3,6 +3,7 @@
 //! The parser, `--ukl-help`, the man page and the shell completions are all made from this table.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 /// An option `--ukl-NAME`.
 #[derive(Debug)]
@@ -317,6 +318,13 @@ fn entry(text: &mut String, term: &str, description: &str) {
         first = false;
     }
     text.push('\n');
+}
+
+/// Reads `HOST:GUEST`, where GUEST is an absolute path.
+pub fn host_and_guest(value: &str) -> Option<(PathBuf, String)> {
+    let (host, guest) = value.rsplit_once(':')?;
+    let valid = !host.is_empty() && guest.starts_with('/');
+    valid.then(|| (host.into(), guest.to_owned()))
 }
 
 #[cfg(test)]

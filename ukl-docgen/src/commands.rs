@@ -27,7 +27,7 @@ pub struct Tool {
 
 /// All tools.
 pub fn tools() -> Vec<Tool> {
-    vec![cc(), ld(), run(), rewriter()]
+    vec![cc(), ld(), run(), pack(), rewriter()]
 }
 
 const LD: &str = "\
@@ -109,7 +109,38 @@ fn run() -> Tool {
         command,
         environment: listed(&text),
         is_compiler: false,
-        see_also: &["ukl-cc(1)", "ukl-ld(1)", "qemu-system-x86_64(1)"],
+        see_also: &[
+            "ukl-cc(1)",
+            "ukl-ld(1)",
+            "ukl-pack(1)",
+            "qemu-system-x86_64(1)",
+        ],
+    }
+}
+
+fn pack() -> Tool {
+    let command = ukl_pack::args::Args::command();
+    let text = command
+        .get_after_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let hints = [
+        ("output", ValueHint::FilePath),
+        ("rootfs", ValueHint::AnyPath),
+        ("kernel", ValueHint::DirPath),
+        ("command", ValueHint::FilePath),
+    ];
+    let command = hints
+        .into_iter()
+        .fold(command.after_help(""), |command, (name, hint)| {
+            command.mut_arg(name, |arg| arg.value_hint(hint))
+        });
+    Tool {
+        name: "ukl-pack",
+        command,
+        environment: listed(&text),
+        is_compiler: false,
+        see_also: &["ukl-run(1)", "ukl-ld(1)", "ld.so(8)", "apt-get(8)"],
     }
 }
 

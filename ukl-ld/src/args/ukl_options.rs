@@ -256,16 +256,8 @@ fn stack_size(spec: &OptionSpec, value: &str) -> Result<u32> {
 
 /// Reads `HOST:GUEST`.
 fn pair(spec: &OptionSpec, value: &str) -> Result<(PathBuf, String)> {
-    match value.rsplit_once(':') {
-        Some((host, guest)) if !host.is_empty() && guest.starts_with('/') => {
-            Ok((host.into(), guest.to_owned()))
-        }
-        _ => Err(invalid(
-            spec,
-            value,
-            "HOST:GUEST with an absolute GUEST path",
-        )),
-    }
+    let expected = "HOST:GUEST with an absolute GUEST path";
+    options::host_and_guest(value).ok_or_else(|| invalid(spec, value, expected))
 }
 
 #[cfg(test)]
