@@ -194,7 +194,14 @@ pub fn contents(args: &Args, progress: &Progress) -> Result<Contents> {
     }
     let added: Vec<Vec<u8>> = added(&mut root, args, path.as_bytes());
     for object in found.more.iter().chain(&added) {
-        let closure = finder.closure(&mut root, object)?;
+        let mut closure = finder.closure(&mut root, object)?;
+        // A program that loads a plugin may have loaded the plugin's libraries before.
+        let is_added = |name: &[u8]| {
+            added
+                .iter()
+                .any(|path| path.ends_with(&[b"/", name].concat()))
+        };
+        closure.missing.retain(|(name, _)| !is_added(name));
         if root.host.is_some() {
             warnings.extend(missing(&closure));
         }
