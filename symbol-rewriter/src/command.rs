@@ -25,7 +25,8 @@ pub struct Args {
     /// The file to write. It may be the input
     #[arg(short, long, value_name = "OUT", required_unless_present = "report")]
     pub output: Option<PathBuf>,
-    /// An object, an archive (ordinary or thin), or a linker script that names archives
+    /// An object, an archive (ordinary or thin), or a linker script that names archives. With
+    /// --report and without -o, also a linked file
     #[arg(value_name = "INPUT")]
     pub input: PathBuf,
 }

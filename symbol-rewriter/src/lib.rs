@@ -22,6 +22,9 @@
 //! | `rewrite` | chooses a form for each site (`sites`), replaces instructions that fault only at ring 3 (`hlt`), and moves code that needs room (`trampoline`) |
 //! | `write` | describes the frames of moved code (`cfi`), renames the symbols and writes the object (`emit`) into `chunks` |
 //!
+//! A linked file goes through `decode`, `analysis` and `rewrite`, too. `linked` reads it and writes
+//! it ([`rewrite_linked`]).
+//!
 //! `names` decides which symbols get the prefix, `syscalls` has the properties of each system call,
 //! and `thunk` the names of thunks. `options`, `output`, `report` and `error` are the interface to
 //! callers.
@@ -48,6 +51,7 @@ pub mod command;
 mod decode;
 mod error;
 mod file;
+mod linked;
 mod names;
 mod object_file;
 mod options;
@@ -60,6 +64,7 @@ mod thunk;
 mod write;
 
 pub use error::{Error, ErrorKind};
+pub use linked::{LinkedThunk, ThunkSource, is_linked, report_linked, rewrite_linked};
 pub use names::{keeps_name, prefixed, unprefixed};
 pub use options::Options;
 pub use output::{Rewritten, RewrittenChunks};

@@ -57,6 +57,11 @@ fn run(args: &Args) -> anyhow::Result<()> {
         )
     })?;
     let name = input.to_string_lossy();
+    if args.output.is_none() && symbol_rewriter::is_linked(&data) {
+        let report = symbol_rewriter::report_linked(&name, &data)?;
+        std::io::stdout().write_all(report.to_string().as_bytes())?;
+        return Ok(());
+    }
     let done = symbol_rewriter::rewrite_in_chunks(&name, Some(parent(input)), &data, &options)?;
     if let Some(output) = &args.output {
         write(output, &done.data).with_context(|| {

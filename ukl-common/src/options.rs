@@ -202,6 +202,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         ..FLAG
     },
     OptionSpec {
+        name: "rewrite",
+        value: Value::Required("FILE"),
+        help: "Link nothing: write a linked program or shared library for ring 0 to the output of \
+               -o. Its system calls become calls of the kernel, a program is marked for ring 0, and \
+               the interpreter and libraries are those in /usr/lib/ukl",
+        ..FLAG
+    },
+    OptionSpec {
         name: "keep-temps",
         help: "Keep the temporary directory and print its path",
         ..FLAG

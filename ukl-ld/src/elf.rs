@@ -138,14 +138,63 @@ fn read<T>(
     Some(ask(&file))
 }
 
-/// Finishes a linked program: sets the `e_flags` that mark it for ring 0, and removes the prefix from
-/// its symbols, so that debuggers, profilers and backtraces show the user's names.
-pub fn finish(program: &mut [u8], prefix: &[u8], e_flags: u32) -> Result<()> {
-    restore_names(program, prefix)?;
+/// Whether a file is a program: it has an interpreter, fixed addresses or the flag of a
+/// position-independent program. libc.so.6 has an interpreter and a soname, and is a library.
+pub fn is_program(path: &Path) -> bool {
+    if !dynamic(path, elf::DT_SONAME).is_empty() {
+        return false;
+    }
+    let is_program = read(path, |file| {
+        let endian = file.endian();
+        let headers = file.elf_program_headers();
+        let mut kinds = headers.iter().map(|header| header.p_type(endian));
+        file.elf_header().e_type.get(endian) == elf::ET_EXEC
+            || kinds.any(|kind| kind == elf::PT_INTERP)
+            || has_pie_flag(file)
+    });
+    is_program.unwrap_or(false)
+}
+
+/// Whether `DT_FLAGS_1` contains `DF_1_PIE`.
+fn has_pie_flag<'d, R: object::ReadRef<'d>>(file: &ElfFile64<'d, Endianness, R>) -> bool {
+    const DT_FLAGS_1: u64 = 0x6fff_fffb;
+    const DF_1_PIE: u64 = 0x0800_0000;
+    let endian = file.endian();
+    let mut headers = file.elf_program_headers().iter();
+    let dynamic = headers.find(|header| header.p_type(endian) == elf::PT_DYNAMIC);
+    let bytes = dynamic.and_then(|header| header.data(endian, file.data()).ok());
+    bytes.unwrap_or_default().chunks_exact(16).any(|entry| {
+        let word = |at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().unwrap_or_default());
+        word(0) == DT_FLAGS_1 && word(8) & DF_1_PIE != 0
+    })
+}
+
+/// The range of a file that contains the name of its interpreter.
+pub fn interpreter(data: &[u8]) -> Option<std::ops::Range<usize>> {
+    let file = ElfFile64::<Endianness>::parse(data).ok()?;
+    let endian = file.endian();
+    let headers = file.elf_program_headers();
+    let header = headers
+        .iter()
+        .find(|header| header.p_type(endian) == elf::PT_INTERP)?;
+    let start = usize::try_from(header.p_offset(endian)).ok()?;
+    let size = usize::try_from(header.p_filesz(endian)).ok()?;
+    Some(start..start.checked_add(size)?)
+}
+
+/// Sets the `e_flags` that mark a program for ring 0.
+pub fn mark(program: &mut [u8], e_flags: u32) -> Result<()> {
     let field = program.get_mut(E_FLAGS..E_FLAGS + 4);
     let field = field.ok_or_else(|| Error::Program("too short".into()))?;
     field.copy_from_slice(&e_flags.to_le_bytes());
     Ok(())
+}
+
+/// Finishes a linked program: sets the `e_flags` that mark it for ring 0, and removes the prefix from
+/// its symbols, so that debuggers, profilers and backtraces show the user's names.
+pub fn finish(program: &mut [u8], prefix: &[u8], e_flags: u32) -> Result<()> {
+    restore_names(program, prefix)?;
+    mark(program, e_flags)
 }
 
 /// Removes the prefix of symbols by moving the start of their names.

@@ -6,7 +6,7 @@
 //! [`lto`] has intermediate code optimised, [`rewrite`] (with [`cache`]) rewrites the inputs,
 //! [`thunk`] makes the thunks, [`kernel_module`] links kernel code, [`program`] links the program,
 //! [`elf`] marks it for ring 0, [`debug`] removes debugging sections, and [`ukl_image`] makes the
-//! bootable image. [`link`] calls the phases, which share the bytes of their inputs ([`files`]).
+//! bootable image. [`linked`] prepares linked files for ring 0, outside of any link. [`link`] calls the phases, which share the bytes of their inputs ([`files`]).
 
 pub mod args;
 pub mod cache;
@@ -25,6 +25,7 @@ pub mod interrupt;
 pub mod kernel;
 pub mod kernel_module;
 pub mod link;
+pub mod linked;
 pub mod lto;
 pub mod messages;
 pub mod missing;

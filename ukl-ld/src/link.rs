@@ -38,6 +38,7 @@ use crate::interrupt;
 use crate::kernel::archive::Archive;
 use crate::kernel_module::imports::KernelImports;
 use crate::kernel_module::link::KernelCode;
+use crate::linked;
 use crate::lto;
 use crate::mode;
 use crate::mode::Mode;
@@ -123,6 +124,11 @@ impl Link {
         let mut tools = Tools::find(argv0)?;
         if let Some(status) = inform::inform(&args, &tools, options.kernel.as_deref())? {
             return Ok(Request::Answered(exit_code(status)));
+        }
+        if let Some(file) = &options.rewrite {
+            let archive = tools.kernel(options.kernel.as_deref())?;
+            linked::Rewriter::open(&archive)?.write_for_ring0(file, &args.output())?;
+            return Ok(Request::Answered(0));
         }
         let files = Files::default();
         let mut words = original;

@@ -91,6 +91,10 @@ fn join(parents: &mut [usize], a: usize, b: usize) {
 /// Whether control may fall through the end of a section into what the linker places after it, as
 /// in `.init`. Nothing can be added at the end of such a section.
 pub(crate) fn falls_through(object: &Object<'_>, code: &Code, section: usize) -> bool {
+    if object.image.is_some() {
+        // It is linked already.
+        return false;
+    }
     let name = object.sections[section].name;
     if matches!(name, b".init" | b".fini") {
         return true;

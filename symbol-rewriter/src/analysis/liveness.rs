@@ -70,6 +70,8 @@ pub(crate) struct Liveness<'w, 'd> {
     /// Whether the object is Go's, whose calling convention returns results in argument registers.
     is_go: bool,
     callers: Option<Callers>,
+    /// The functions of a linked file that are among [`KNOWN_CALLEES`], by address.
+    known: HashMap<u64, Mask>,
     /// The argument registers in which functions may return results.
     results: HashMap<usize, Mask>,
 }
@@ -96,10 +98,12 @@ impl<'w, 'd> Liveness<'w, 'd> {
             functions,
             numbers,
             info: InstructionInfoFactory::new(),
-            is_go: object
-                .sections
-                .iter()
-                .any(|section| matches!(section.name, b".gopclntab" | b".go.buildinfo")),
+            is_go: object.image.as_ref().is_some_and(|image| image.is_go)
+                || object
+                    .sections
+                    .iter()
+                    .any(|section| matches!(section.name, b".gopclntab" | b".go.buildinfo")),
+            known: known_callees(object),
             callers: None,
             results: HashMap::new(),
         }
@@ -204,8 +208,13 @@ impl<'w, 'd> Liveness<'w, 'd> {
     /// chain there, and some conventions have the callee preserve it.
     fn callee_reads(&self, node: Node) -> Result<Mask> {
         let code = self.code;
-        if !matches!(code.target(node), Target::Outside) {
-            return Ok(ALL);
+        match code.target(node) {
+            Target::Outside => {}
+            Target::Node(to) => {
+                let reads = self.known.get(&code.nodes[to].ip());
+                return Ok(reads.copied().unwrap_or(ALL));
+            }
+            Target::Unknown => return Ok(ALL),
         }
         let instruction = &code.nodes[node];
         let relocs = code.relocs_in(
@@ -308,6 +317,21 @@ impl Callers {
         }
         callers
     }
+}
+
+/// The functions of a linked file that are among [`KNOWN_CALLEES`], by address.
+fn known_callees(object: &Object<'_>) -> HashMap<u64, Mask> {
+    if object.image.is_none() {
+        return HashMap::new();
+    }
+    let symbols = object.symbols().flatten().filter(|s| s.section.is_some());
+    symbols
+        .filter_map(|symbol| {
+            let name = object.symbol_name(&symbol).ok()?;
+            let (_, reads) = KNOWN_CALLEES.iter().find(|(known, _)| *known == name)?;
+            Some((symbol.value, *reads))
+        })
+        .collect()
 }
 
 /// Whether the name of a function is reserved for a C library, whose functions return one register.

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use iced_x86::FlowControl;
+use iced_x86::{FlowControl, Instruction, OpKind};
 
 use crate::decode::code::{Code, Place};
 use crate::decode::sweep::Start;
+use crate::decode::tables;
 use crate::error::Result;
-use crate::read::elf::{Object, Reloc, SHF_ALLOC, SHT_NOTE, STT_SECTION, is_pc_relative};
+use crate::read::elf::{Image, Object, Reloc, SHF_ALLOC, SHT_NOTE, STT_SECTION, is_pc_relative};
 
 /// The relocations of instructions that load an address from the GOT: `R_X86_64_GOTPCREL`,
 /// `R_X86_64_GOTPCRELX` and `R_X86_64_REX_GOTPCRELX`.
@@ -31,7 +32,28 @@ pub(super) fn find(
         finder.visit_relocs(position);
     }
     finder.visit_symbols();
+    if let Some(image) = &object.image {
+        finder.visit_pointers(image);
+        return match starts.first() {
+            Some(starts) => tables::find(finder.code, object, starts),
+            None => Ok(()),
+        };
+    }
     finder.visit_data(object)
+}
+
+/// The immediate operands and displacements of an instruction that may be absolute addresses.
+fn absolute_addresses(instruction: &Instruction) -> impl Iterator<Item = u64> {
+    let operand = |operand: u32| match instruction.op_kind(operand) {
+        OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64 => {
+            Some(instruction.immediate(operand))
+        }
+        OpKind::Memory if !instruction.is_ip_rel_memory_operand() => {
+            Some(instruction.memory_displacement64())
+        }
+        _ => None,
+    };
+    (0..instruction.op_count()).filter_map(operand)
 }
 
 struct Finder<'c> {
@@ -56,6 +78,20 @@ impl Finder<'_> {
             if instruction.is_ip_rel_memory_operand() && code.relocs_in(index, bytes).is_empty() {
                 let place = (index, instruction.ip_rel_memory_address());
                 code.address_taken.insert(place);
+                if let Some(image) = &object.image
+                    && image.has_code_at(place.1)
+                {
+                    code.leaders.insert(place);
+                }
+            }
+            if let Some(image) = &object.image
+                && image.is_fixed
+            {
+                let taken = absolute_addresses(&instruction).filter(|&at| image.has_code_at(at));
+                for addr in taken {
+                    code.leaders.insert((index, addr));
+                    code.address_taken.insert((index, addr));
+                }
             }
             if let Ok(Some(place)) = code.branch_place(index, &instruction) {
                 code.leaders.insert(place);
@@ -93,6 +129,17 @@ impl Finder<'_> {
             } else {
                 self.tables.insert((section, place));
             }
+        }
+    }
+
+    /// The addresses of code in the data of a linked file.
+    fn visit_pointers(&mut self, image: &Image) {
+        let pointers = image.pointers.iter().filter(|&&at| image.has_code_at(at));
+        for &addr in pointers {
+            let place = (Object::IMAGE, addr);
+            self.code.leaders.insert(place);
+            self.code.in_data.insert(place);
+            self.code.address_taken.insert(place);
         }
     }
 

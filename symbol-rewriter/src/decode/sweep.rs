@@ -43,7 +43,10 @@ pub(crate) fn has_sites(object: &Object<'_>) -> Result<bool> {
         };
         let mut found = false;
         sweep(bytes, starts, last, |instruction| {
-            found = is_site(instruction) || fault_at_ring3(instruction).is_some();
+            // Every program contains a `hlt` after the call of `__libc_start_main`. A linked file
+            // is not decoded for the sake of that alone.
+            found = is_site(instruction)
+                || object.image.is_none() && fault_at_ring3(instruction).is_some();
             match found {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
@@ -156,14 +159,55 @@ pub(super) fn starts(
             continue;
         }
         code.leaders.insert((frame.code, frame.start));
+        if frame.is_signal {
+            // Its description begins one byte before the code, for unwinders that look up the
+            // address before a return address (`sigaction.c` in glibc).
+            let padding = Start {
+                data: true,
+                ..Start::default()
+            };
+            starts[position].entry(frame.start).or_insert(padding);
+            starts[position].entry(frame.start + 1).or_default().entry = true;
+            continue;
+        }
         starts[position]
             .entry(frame.start)
             .or_insert_with(|| Start {
                 // Other parts of functions have frame descriptions, too. At the entry of a
-                // function, only the return address is on the stack.
-                entry: frame.cfa(object, frame.start) == Some(Cfa::StackPointer(8)),
+                // function, only the return address is on the stack. In a linked file, more can be
+                // known (`find_entries`).
+                entry: object.image.is_none()
+                    && frame.cfa(object, frame.start) == Some(Cfa::StackPointer(8)),
                 ..Start::default()
             });
+    }
+    if let (Some(image), Some(starts)) = (&object.image, starts.first_mut()) {
+        // What is not code is data.
+        starts.insert(
+            0,
+            Start {
+                data: true,
+                ..Start::default()
+            },
+        );
+        for range in &image.code {
+            starts.entry(range.start).or_default().entry = true;
+            starts
+                .get_mut(&range.start)
+                .into_iter()
+                .for_each(|start| start.data = false);
+            let is_adjacent = image.code.iter().any(|other| other.start == range.end);
+            if !is_adjacent {
+                starts.insert(
+                    range.end,
+                    Start {
+                        data: true,
+                        ..Start::default()
+                    },
+                );
+            }
+        }
+        starts.retain(|&start, _| start < object.sections[Object::IMAGE].size);
     }
     for starts in &mut starts {
         starts.entry(0).or_insert(Start {

@@ -1,5 +1,8 @@
 //! An x86-64 relocatable object, in the form that the later phases need.
 //!
+//! A linked file has the same form for these phases: `linked` makes one section of code of its
+//! memory image, in which every offset is a virtual address ([`Object::from_image`]).
+//!
 //! The `object` crate parses the file. This module converts the result to plain types, because
 //! later phases change fields of headers and write them back. The constants are those of the gABI
 //! and of the psABI's AMD64 supplement.
@@ -124,15 +127,48 @@ impl Reloc {
 
 type RawSymbols<'d> = object::read::elf::SymbolTable<'d, FileHeader64<LE>>;
 
+/// What is known of a linked file besides its symbols and frame descriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Image {
+    /// The ranges of addresses that contain machine code, in order.
+    pub code: Vec<std::ops::Range<u64>>,
+    /// Addresses of code that data contains: the results of relocations, or all words of data that
+    /// may be such an address if the file has no relocations.
+    pub pointers: Vec<u64>,
+    /// Whether the file runs at the addresses that it was linked to, so that instructions may
+    /// contain absolute addresses.
+    pub is_fixed: bool,
+    /// Whether the code is Go's.
+    pub is_go: bool,
+}
+
+impl Image {
+    /// Whether an address is in a range of machine code.
+    pub fn has_code_at(&self, addr: u64) -> bool {
+        let after = self.code.partition_point(|range| range.start <= addr);
+        after > 0 && addr < self.code[after - 1].end
+    }
+}
+
+/// The symbols of an object.
+enum Symbols<'d> {
+    /// The symbol table of an object file.
+    Table(RawSymbols<'d>),
+    /// Those of a linked file, which may have several tables. `Symbol::name` is the index.
+    List(Vec<(Symbol, Vec<u8>)>),
+}
+
 /// An object.
 pub(crate) struct Object<'d> {
     pub data: &'d [u8],
+    /// For a linked file.
+    pub image: Option<Image>,
     pub sections: Vec<Section<'d>>,
     /// File offset of the section headers.
     pub section_headers: u64,
     /// Index of the section with the sections' names.
     pub section_names: usize,
-    symbols: RawSymbols<'d>,
+    symbols: Symbols<'d>,
 }
 
 /// The kinds of files that this crate distinguishes.
@@ -218,11 +254,52 @@ impl<'d> Object<'d> {
             .map_err(broken)?;
         Ok(Object {
             data,
+            image: None,
             sections,
             section_headers: header.e_shoff(LE),
             section_names,
-            symbols,
+            symbols: Symbols::Table(symbols),
         })
+    }
+
+    /// The section of a linked file's memory image, as an object.
+    pub const IMAGE: usize = 1;
+
+    /// Makes an object of a linked file. `memory` is what the file's segments put into memory, from
+    /// address 0 on. `frames` is the range of `.eh_frame`.
+    pub fn from_image(
+        memory: &'d [u8],
+        frames: Option<std::ops::Range<u64>>,
+        symbols: Vec<(Symbol, Vec<u8>)>,
+        image: Image,
+    ) -> Self {
+        let section = |name, kind, flags, range: std::ops::Range<u64>| Section {
+            name,
+            name_offset: 0,
+            kind,
+            flags,
+            addr: range.start,
+            offset: range.start,
+            size: range.end - range.start,
+            link: 0,
+            info: 0,
+            align: 1,
+            entsize: 0,
+        };
+        let code = SHF_ALLOC | SHF_EXECINSTR;
+        let mut sections = vec![
+            section(b"".as_slice(), SHT_NULL, 0, 0..0),
+            section(b"", SHT_PROGBITS, code, 0..memory.len() as u64),
+        ];
+        sections.extend(frames.map(|at| section(b".eh_frame", SHT_PROGBITS, SHF_ALLOC, at)));
+        Object {
+            data: memory,
+            image: Some(image),
+            sections,
+            section_headers: 0,
+            section_names: 0,
+            symbols: Symbols::List(symbols),
+        }
     }
 
     /// The bytes of a section. Sections such as `.bss` have none.
@@ -236,37 +313,53 @@ impl<'d> Object<'d> {
 
     /// The section of the symbol table, if the object has one.
     pub fn symbol_section(&self) -> Option<usize> {
-        Some(self.symbols.section().0).filter(|&index| index != 0)
+        let Symbols::Table(table) = &self.symbols else {
+            return None;
+        };
+        Some(table.section().0).filter(|&index| index != 0)
     }
 
     /// The section of the symbols' names.
     pub fn string_section(&self) -> usize {
-        self.symbols.string_section().0
+        match &self.symbols {
+            Symbols::Table(table) => table.string_section().0,
+            Symbols::List(_) => 0,
+        }
     }
 
     /// The table of section indices beyond 65,279 (`SHT_SYMTAB_SHNDX`), if there is one.
     pub fn shndx_section(&self) -> Option<usize> {
-        Some(self.symbols.shndx_section().0).filter(|&index| index != 0)
+        let Symbols::Table(table) = &self.symbols else {
+            return None;
+        };
+        Some(table.shndx_section().0).filter(|&index| index != 0)
     }
 
     /// The number of symbols, including the null symbol.
     pub fn symbol_count(&self) -> usize {
-        self.symbols.len()
+        match &self.symbols {
+            Symbols::Table(table) => table.len(),
+            Symbols::List(list) => list.len(),
+        }
     }
 
     /// Symbol number `index`.
     pub fn symbol(&self, index: usize) -> Result<Symbol> {
-        let raw = self
-            .symbols
-            .symbols()
-            .get(index)
-            .ok_or_else(|| malformed(format!("there is no symbol {index}")))?;
-        self.convert(index, raw)
+        let missing = || malformed(format!("there is no symbol {index}"));
+        match &self.symbols {
+            Symbols::Table(table) => {
+                let raw = table.symbols().get(index).ok_or_else(missing)?;
+                self.convert(table, index, raw)
+            }
+            Symbols::List(list) => list
+                .get(index)
+                .map(|(symbol, _)| *symbol)
+                .ok_or_else(missing),
+        }
     }
 
-    fn convert(&self, index: usize, raw: &Sym64<LE>) -> Result<Symbol> {
-        let section = self
-            .symbols
+    fn convert(&self, table: &RawSymbols<'d>, index: usize, raw: &Sym64<LE>) -> Result<Symbol> {
+        let section = table
             .symbol_section(LE, raw, SymbolIndex(index))
             .map_err(broken)?;
         let section = section.map(|SectionIndex(section)| section);
@@ -288,19 +381,20 @@ impl<'d> Object<'d> {
 
     /// All symbols, in the order of their numbers.
     pub fn symbols(&self) -> impl Iterator<Item = Result<Symbol>> + '_ {
-        self.symbols
-            .symbols()
-            .iter()
-            .enumerate()
-            .map(|(index, raw)| self.convert(index, raw))
+        (0..self.symbol_count()).map(|index| self.symbol(index))
     }
 
     /// A symbol's name.
-    pub fn symbol_name(&self, symbol: &Symbol) -> Result<&'d [u8]> {
-        self.symbols
-            .strings()
-            .get(symbol.name)
-            .map_err(|()| malformed("a symbol's name is outside the string table"))
+    pub fn symbol_name(&self, symbol: &Symbol) -> Result<&[u8]> {
+        match &self.symbols {
+            Symbols::Table(table) => table
+                .strings()
+                .get(symbol.name)
+                .map_err(|()| malformed("a symbol's name is outside the string table")),
+            Symbols::List(list) => Ok(list
+                .get(symbol.name as usize)
+                .map_or(&[], |(_, name)| name.as_slice())),
+        }
     }
 
     /// The relocation sections, each with the section that it applies to: `(target, relocations)`.

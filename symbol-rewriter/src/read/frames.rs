@@ -1,7 +1,7 @@
 //! The call frame information of an object, by the code that it describes.
 //!
 //! `gimli` parses the entries of `.eh_frame`. In an object, the address that an entry describes is
-//! given by a relocation.
+//! given by a relocation. In a linked file it is in the entry.
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindContext, UnwindSection as _};
 
@@ -23,8 +23,10 @@ pub(crate) struct Frame {
     pub start: u64,
     /// The length of that code.
     pub len: u64,
-    /// The relocation of the field that holds `start`.
-    pub reloc: Reloc,
+    /// The relocation of the field that holds `start`. `None` in a linked file.
+    pub reloc: Option<Reloc>,
+    /// Whether it describes the code that returns from a signal handler. Only known of linked files.
+    pub is_signal: bool,
     /// Whether it refers to a language-specific data area, which lists landing pads.
     pub has_tables: bool,
 }
@@ -48,9 +50,9 @@ pub(crate) struct Frames {
     frames: Vec<Frame>,
 }
 
-fn bases() -> BaseAddresses {
+fn bases(object: &Object<'_>, section: usize) -> BaseAddresses {
     BaseAddresses::default()
-        .set_eh_frame(0)
+        .set_eh_frame(object.sections[section].addr)
         .set_text(0)
         .set_got(0)
 }
@@ -72,6 +74,10 @@ impl Frames {
             if section.name != b".eh_frame"
                 || !matches!(section.kind, SHT_PROGBITS | SHT_X86_64_UNWIND)
             {
+                continue;
+            }
+            if object.image.is_some() {
+                complete &= read_linked(object, index, &mut frames);
                 continue;
             }
             let mut relocs = Vec::new();
@@ -110,7 +116,7 @@ fn read_section(
     frames: &mut Vec<Frame>,
 ) -> Result<bool> {
     let section = eh_frame(object.content(index));
-    let bases = bases();
+    let bases = bases(object, index);
     let mut entries = section.entries(&bases);
     loop {
         let partial = match entries.next() {
@@ -141,8 +147,47 @@ fn read_section(
             code,
             start: symbol.value.wrapping_add_signed(reloc.addend),
             len: fde.len(),
-            reloc: *reloc,
+            reloc: Some(*reloc),
+            is_signal: false,
             has_tables: own.next().is_some(),
+        });
+    }
+}
+
+/// Reads the entries of a linked file. Returns whether all of them could be read.
+fn read_linked(object: &Object<'_>, index: usize, frames: &mut Vec<Frame>) -> bool {
+    let section = eh_frame(object.content(index));
+    let bases = bases(object, index);
+    let mut entries = section.entries(&bases);
+    loop {
+        let partial = match entries.next() {
+            Ok(Some(CieOrFde::Fde(partial))) => partial,
+            Ok(Some(CieOrFde::Cie(_))) => continue,
+            Ok(None) => return true,
+            Err(_) => return false,
+        };
+        let Ok(fde) = partial.parse(EhFrame::cie_from_offset) else {
+            return false;
+        };
+        let size = object.sections[Object::IMAGE].size;
+        let is_inside = fde
+            .initial_address()
+            .checked_add(fde.len())
+            .is_some_and(|end| end <= size);
+        // The linker leaves entries of discarded functions, with the address 0.
+        if fde.initial_address() == 0 || fde.len() == 0 || !is_inside {
+            continue;
+        }
+        frames.push(Frame {
+            section: index,
+            offset: fde.offset(),
+            cie: fde.cie().offset(),
+            code: Object::IMAGE,
+            start: fde.initial_address(),
+            len: fde.len(),
+            reloc: None,
+            is_signal: fde.is_signal_trampoline(),
+            has_tables: fde.lsda().is_some_and(|at| at != gimli::Pointer::Direct(0)),
         });
     }
 }
@@ -151,7 +196,7 @@ impl Frame {
     /// How the canonical frame address is computed at an address that the entry describes.
     pub fn cfa(&self, object: &Object<'_>, addr: u64) -> Option<Cfa> {
         let section = eh_frame(object.content(self.section));
-        let bases = bases();
+        let bases = bases(object, self.section);
         let fde = section
             .fde_from_offset(&bases, self.offset.into(), EhFrame::cie_from_offset)
             .ok()?;

@@ -31,11 +31,29 @@ pub(super) fn rewrite(work: &mut Work<'_, '_>, sites: Vec<Node>) -> Result<Vec<N
     Ok(moved)
 }
 
+/// Whether a signal handler may compare addresses with those of the code around a site.
+///
+/// An object with such code consists of little else. In a linked file, such code is known by the
+/// symbols in its function or, without symbols, by the handler that forms the address of its end.
+fn in_cancellation_range(work: &Work<'_, '_>, site: Node) -> bool {
+    let code = work.code;
+    if work.object.image.is_none() {
+        return !work.cancellation_ranges.is_empty();
+    }
+    let end = (code.section_of(site), code.nodes[site].next_ip());
+    let function = work.function_of(site);
+    code.is_address_taken(end)
+        || work.cancellation_ranges.iter().any(|&place| {
+            code.node_at(place)
+                .is_some_and(|node| work.function_of(node) == function)
+        })
+}
+
 /// Moves a site into a trampoline. Returns whether the trampoline has a frame description.
 fn move_out(work: &mut Work<'_, '_>, site: Node) -> Result<std::result::Result<bool, Reason>> {
     let (code, object) = (work.code, work.object);
     let section = code.section_of(site);
-    if !work.cancellation_ranges.is_empty() {
+    if in_cancellation_range(work, site) {
         return Ok(Err(Reason::CancellationRange));
     }
     if flow::falls_through(object, code, section) {

@@ -24,12 +24,14 @@ pub(super) fn reason_to_leave(work: &mut Work<'_, '_>, site: Node) -> Option<Rea
     let returns = number.is_none_or(|number| !EXITS.contains(&number));
     if !work.is_certain(site) {
         Some(Reason::NotCode)
-    } else if number == Some(RT_SIGRETURN) {
+    } else if number == Some(RT_SIGRETURN) || work.in_signal_frame(site) {
         Some(Reason::SignalReturn)
     } else if code.relocs_of(section).is_none() || !code.relocs_in(section, bytes).is_empty() {
         Some(Reason::Relocations)
     } else if returns && !flags_dead_after(code, site) {
         Some(Reason::FlagsLive)
+    } else if number == Some(EXIT) && can_jump(work, site) {
+        None
     } else if stack::may_be_gone(code, work.numbers, site) {
         Some(Reason::StackGone)
     } else if number == Some(EXIT) {
@@ -37,6 +39,19 @@ pub(super) fn reason_to_leave(work: &mut Work<'_, '_>, site: Node) -> Option<Rea
     } else {
         None
     }
+}
+
+/// Whether the end of a thread can be a jump to a thunk, which needs no stack.
+///
+/// An object keeps its `syscall`, because the thunk of its program need not take the full path.
+fn can_jump(work: &Work<'_, '_>, site: Node) -> bool {
+    work.object.image.is_some() && reason_to_skip(work, site, EXIT).is_none()
+}
+
+/// Whether a site jumps to its thunk instead of calling it. The stack of a thread that ends may
+/// already belong to another one.
+pub(super) fn jumps_to(thunk: Thunk) -> bool {
+    matches!(thunk, Thunk::Call { number: EXIT, .. })
 }
 
 /// The thunk that a site calls, and why the site does not take the call form, if that was

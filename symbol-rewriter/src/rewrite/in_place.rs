@@ -103,7 +103,8 @@ fn slide(work: &mut Work<'_, '_>, section: usize, load: Load, site: Node, thunk:
         return false;
     };
     let is_call_form = matches!(thunk, Thunk::Call { .. });
-    let opcode = match is_call_form && returns_after(work, site) {
+    let jumps = form::jumps_to(thunk) || returns_after(work, site);
+    let opcode = match is_call_form && jumps {
         true => JUMP,
         false => CALL,
     };

@@ -45,7 +45,8 @@ pub(crate) fn plan(
     report: &mut Report,
     options: &Options,
 ) -> Result<()> {
-    if object.symbol_section().is_none() || !decode::has_sites(object)? {
+    let is_empty = object.image.is_none() && object.symbol_section().is_none();
+    if is_empty || !decode::has_sites(object)? {
         return Ok(());
     }
     let (frames, frames_complete) = Frames::read(object)?;
@@ -101,6 +102,9 @@ pub(crate) fn plan(
 /// The trampolines of other functions have no name: a new local symbol would change the number of
 /// every global one.
 fn extend_functions(work: &mut Work<'_, '_>, moved: &[Node]) -> Result<()> {
+    if work.object.image.is_some() {
+        return Ok(());
+    }
     let mut by_section: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
     for &node in moved {
         let places = by_section.entry(work.code.section_of(node)).or_default();

@@ -139,7 +139,8 @@ fn replace(work: &mut Work<'_, '_>, node: Node) -> bool {
     let size = STORE.len() as u64;
     let last = last_unreachable(work, node, size);
     let end = code.nodes[last].next_ip();
-    let can_grow = end == object.sections[section].size
+    let can_grow = object.image.is_none()
+        && end == object.sections[section].size
         && !flow::falls_through(object, code, section)
         && !code.has_leader(section, end..start + size);
     if end - start < size && !can_grow {

@@ -15,8 +15,9 @@ use crate::error::Result;
 use crate::read::elf::{Object, R_X86_64_PLT32, Reloc};
 use crate::read::frames::{Cfa, Frame};
 use crate::rewrite::encoding::{
-    CALL, INT3, JUMP, JUMP_SIZE, LOWER, NOP, RAISE, RED_ZONE, STORE, SYSCALL,
+    CALL, INT3, JUMP, JUMP_SIZE, LOWER, RAISE, RED_ZONE, STORE, SYSCALL,
 };
+use crate::rewrite::form;
 use crate::rewrite::hole::Hole;
 use crate::syscalls::STACK_NUMBERS;
 use crate::thunk::Thunk;
@@ -85,7 +86,11 @@ impl Assembly<'_> {
 
     fn call(&mut self, thunk: Thunk) {
         self.calls.push(self.here() + 1);
-        self.bytes.extend_from_slice(&[CALL, 0, 0, 0, 0]);
+        let opcode = match form::jumps_to(thunk) {
+            true => JUMP,
+            false => CALL,
+        };
+        self.bytes.extend_from_slice(&[opcode, 0, 0, 0, 0]);
         if !matches!(thunk, Thunk::Call { .. }) {
             self.bytes.extend_from_slice(&SYSCALL);
         }
@@ -193,18 +198,14 @@ pub(super) fn build(
 ) -> Result<()> {
     let section = code.section_of(site);
     let original = object.content(section);
-    let content = plan
-        .contents
-        .entry(section)
-        .or_insert_with(|| original.to_vec());
-    content.resize(content.len().next_multiple_of(ALIGN), NOP);
+    let start = plan.next_trampoline(object, section, ALIGN);
 
     let hole_start = code.nodes[hole.first].ip();
     let hole_end = code.nodes[hole.last].next_ip();
     let mut assembly = Assembly {
         code,
         section,
-        start: content.len() as u64,
+        start,
         bytes: Vec::new(),
         parts: Vec::new(),
         moved_relocs: Vec::new(),
@@ -233,11 +234,10 @@ pub(super) fn build(
         assembly.jump_to(&[JUMP], hole_end);
     }
 
-    let start = assembly.start;
     let size = assembly.bytes.len() as u64;
-    content.extend_from_slice(&assembly.bytes);
+    plan.add_trampoline(object, section, &assembly.bytes);
     let jump = (start.wrapping_sub(hole_start + JUMP_SIZE)) as i32;
-    let hole = &mut content[hole_start as usize..hole_end as usize];
+    let hole = &mut plan.content(object, section)[hole_start as usize..hole_end as usize];
     hole.fill(INT3);
     hole[0] = JUMP;
     hole[1..5].copy_from_slice(&jump.to_le_bytes());

@@ -77,6 +77,14 @@ impl<'w> Work<'w, '_> {
                 || self.red_zone_of(node).reaches(node))
     }
 
+    /// Whether an instruction belongs to the code that returns from a signal handler.
+    pub fn in_signal_frame(&self, node: Node) -> bool {
+        let frame = self
+            .frames
+            .at(self.code.section_of(node), self.code.nodes[node].ip());
+        frame.is_some_and(|frame| frame.is_signal)
+    }
+
     /// The frame description that the instructions of a hole run with, if there is any. The inner
     /// error is the reason why they cannot move.
     pub fn description(

@@ -10,7 +10,7 @@ use gimli::{BaseAddresses, EhFrame, LittleEndian, UnwindSection as _};
 use crate::error::Result;
 use crate::read::elf::{Object, Reloc, STB_LOCAL};
 use crate::read::frames::{Cfa, Frame};
-use crate::write::emit::Plan;
+use crate::write::emit::{AddedFrame, Plan};
 
 const DW_CFA_ADVANCE_LOC: u8 = 0x40;
 const DW_CFA_OFFSET: u8 = 0x80;
@@ -44,10 +44,11 @@ impl Script {
     /// Reads a description. `None` if it contains something that cannot be moved.
     pub fn read(object: &Object<'_>, frame: &Frame) -> Result<Option<Script>> {
         let content = object.content(frame.section);
+        let address = object.sections[frame.section].addr;
         let mut section = EhFrame::new(content, LittleEndian);
         section.set_address_size(8);
         let bases = BaseAddresses::default()
-            .set_eh_frame(0)
+            .set_eh_frame(address)
             .set_text(0)
             .set_got(0);
         let Ok(fde) =
@@ -64,11 +65,16 @@ impl Script {
             0x00 | 0x04 | 0x0c => 8,
             _ => return Ok(None),
         };
-        let movable = fde.cie().code_alignment_factor() == 1
-            && content.len().is_multiple_of(4)
-            && ends_with_entry(content)
-            && object.symbol(frame.reloc.symbol as usize)?.bind == STB_LOCAL
-            && object.relocs_for(frame.section)?.is_some();
+        let can_be_added = match frame.reloc {
+            Some(reloc) => {
+                content.len().is_multiple_of(4)
+                    && ends_with_entry(content)
+                    && object.symbol(reloc.symbol as usize)?.bind == STB_LOCAL
+                    && object.relocs_for(frame.section)?.is_some()
+            }
+            None => object.image.is_some(),
+        };
+        let movable = can_be_added && fde.cie().code_alignment_factor() == 1;
         if !movable {
             return Ok(None);
         }
@@ -137,10 +143,19 @@ impl Script {
             }
         }
 
-        let content = plan
-            .contents
-            .entry(frame.section)
-            .or_insert_with(|| object.content(frame.section).to_vec());
+        if let Some(added) = &mut plan.added {
+            added.frames.push(AddedFrame {
+                start,
+                len,
+                cie: frame.cie,
+                script,
+            });
+            return Ok(());
+        }
+        let Some(reloc) = frame.reloc else {
+            return Ok(());
+        };
+        let content = plan.content(object, frame.section);
         let offset = content.len();
         let mut entry = vec![0; 4];
         entry.extend_from_slice(&((offset + 4 - frame.cie) as u32).to_le_bytes());
@@ -164,11 +179,10 @@ impl Script {
         };
         relocs.push(Reloc {
             offset: offset as u64 + 8,
-            addend: frame
-                .reloc
+            addend: reloc
                 .addend
                 .wrapping_add(start.wrapping_sub(frame.start) as i64),
-            ..frame.reloc
+            ..reloc
         });
         Ok(())
     }

@@ -17,6 +17,12 @@ use crate::read::elf::{
 use crate::thunk::Thunk;
 use crate::write::chunks::Chunks;
 
+/// `nop`, between functions.
+const NOP: u8 = 0x90;
+
+/// `int3`, between pieces of code that nothing falls into.
+const INT3: u8 = 0xcc;
+
 /// The changes that the earlier phases request, apart from names.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -28,9 +34,66 @@ pub(crate) struct Plan {
     pub sizes: BTreeMap<usize, u64>,
     /// The thunks that are called, with the numbers of their symbols, which follow those of the input.
     pub thunks: BTreeMap<Thunk, u32>,
+    /// For a linked file: what is added to it.
+    pub added: Option<Added>,
+}
+
+/// The code that is added to a linked file, and its frame descriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Added {
+    /// The address of the code.
+    pub start: u64,
+    /// The trampolines.
+    pub code: Vec<u8>,
+    /// The descriptions of the trampolines.
+    pub frames: Vec<AddedFrame>,
+}
+
+/// The description of the frame of added code.
+#[derive(Debug)]
+pub(crate) struct AddedFrame {
+    /// The address of the code.
+    pub start: u64,
+    /// Its length.
+    pub len: u64,
+    /// The offset of the common information entry in `.eh_frame` that it starts from.
+    pub cie: usize,
+    /// The call frame instructions.
+    pub script: Vec<u8>,
 }
 
 impl Plan {
+    /// The address of the next trampoline for code in `section`, which is aligned to `align`.
+    pub fn next_trampoline(&mut self, object: &Object<'_>, section: usize, align: usize) -> u64 {
+        match &mut self.added {
+            Some(added) => {
+                added
+                    .code
+                    .resize(added.code.len().next_multiple_of(align), INT3);
+                added.start + added.code.len() as u64
+            }
+            None => {
+                let content = self.content(object, section);
+                content.resize(content.len().next_multiple_of(align), NOP);
+                content.len() as u64
+            }
+        }
+    }
+
+    /// Adds the trampoline that [`Plan::next_trampoline`] has made room for.
+    pub fn add_trampoline(&mut self, object: &Object<'_>, section: usize, code: &[u8]) {
+        match &mut self.added {
+            Some(added) => added.code.extend_from_slice(code),
+            None => self.content(object, section).extend_from_slice(code),
+        }
+    }
+
+    /// The content of a section, for changes.
+    pub fn content(&mut self, object: &Object<'_>, section: usize) -> &mut Vec<u8> {
+        let content = self.contents.entry(section);
+        content.or_insert_with(|| object.content(section).to_vec())
+    }
+
     /// The symbol number of a thunk.
     pub fn thunk_symbol(&mut self, object: &Object<'_>, thunk: Thunk) -> u32 {
         let next = (object.symbol_count().max(1) + self.thunks.len()) as u32;

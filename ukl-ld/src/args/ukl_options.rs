@@ -90,6 +90,8 @@ pub struct UklOptions {
     pub keep_temps: bool,
     /// `--ukl-save-dir`: the directory to save the link in.
     pub save_dir: Option<PathBuf>,
+    /// `--ukl-rewrite`: the linked file to rewrite instead of a link.
+    pub rewrite: Option<PathBuf>,
     /// The policy options.
     pub policy: Policy,
     /// How much of each thread's stack is shared, in bytes.
@@ -149,6 +151,7 @@ impl UklOptions {
             "debug" => self.debug = true,
             "keep-temps" => self.keep_temps = true,
             "save-dir" => self.save_dir = Some(required(spec, value)?.into()),
+            "rewrite" => self.rewrite = Some(required(spec, value)?.into()),
             "image" => self.image = Some(required(spec, value)?.into()),
             "kernel" => self.kernel = Some(required(spec, value)?.into()),
             "program" => self.program = Some(Place::of(value)),

@@ -12,12 +12,14 @@
 //! A thunk has two variants. The first [`RING3_SIZE`] bytes of the variant for ring 3 stand apart
 //! from the entry, and are copied over it for a program that runs at ring 3.
 
+mod linked;
 mod writer;
 
 use crate::error::Result;
 use crate::kernel::Call;
 use crate::kernel::Kernel;
 
+pub use linked::LinkedThunks;
 pub use writer::Operand;
 pub use writer::RING3_SIZE;
 pub use writer::ThunkCode;

@@ -1,5 +1,7 @@
 //! Writes the code of a thunk, and the call frame instructions that describe it.
 
+use symbol_rewriter::LinkedThunk;
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::kernel::Kernel;
@@ -71,6 +73,8 @@ pub(super) struct Writer<'a> {
     /// The offset of the next instruction.
     pub(super) at: usize,
     operands: Vec<Operand>,
+    /// The operands that refer to words with addresses of the kernel.
+    literals: Vec<Operand>,
     frame: Vec<u8>,
     /// The offset up to which `frame` describes the code.
     described: usize,
@@ -86,6 +90,7 @@ impl<'a> Writer<'a> {
             code: vec![0xcc; abi.thunk.size], // int3
             at: 0,
             operands: Vec::new(),
+            literals: Vec::new(),
             frame: Vec::new(),
             described: 0,
             depth: 0,
@@ -188,6 +193,26 @@ impl<'a> Writer<'a> {
         self.operand(0xe9, target);
     }
 
+    /// An instruction with a memory operand: a word on the thunk's page that holds an address of the
+    /// kernel. `opcode` ends with the ModRM byte of an operand relative to the instruction pointer.
+    pub(super) fn through_literal(&mut self, opcode: &[u8], target: u64) {
+        self.bytes(opcode);
+        self.literals.push(Operand {
+            offset: self.at,
+            target,
+        });
+        self.word(0);
+    }
+
+    /// A short branch backward, to a position that has been written.
+    pub(super) fn branch_back(&mut self, opcode: u8, position: usize) {
+        let distance = position as isize - (self.at as isize + 2);
+        match i8::try_from(distance) {
+            Ok(distance) => self.bytes(&[opcode, distance as u8]),
+            Err(_) => self.fail("a branch would be longer than 128 bytes".into()),
+        }
+    }
+
     /// A short branch forward. Returns the position of its operand.
     pub(super) fn branch(&mut self, opcode: u8) -> usize {
         self.bytes(&[opcode, 0]);
@@ -278,6 +303,12 @@ impl<'a> Writer<'a> {
     /// Leaves by the full path, on the kernel stack: the kernel turns the call into a system call,
     /// whose registers it takes from the program's stack (`ukl_exit()`).
     pub(super) fn exit(&mut self, branch: usize, number: u32, pushed: &[usize], exit: u64) {
+        self.prepare_exit(branch, number, pushed);
+        self.jump(exit);
+    }
+
+    /// The code of [`Writer::exit`] without the jump to the kernel.
+    pub(super) fn prepare_exit(&mut self, branch: usize, number: u32, pushed: &[usize]) {
         let word = &self.abi.exit;
         let preserved = u64::from(mask(pushed)) << word.preserved_shift;
         let value = u64::from(number & word.number_mask) | preserved;
@@ -286,7 +317,6 @@ impl<'a> Writer<'a> {
         self.bytes(&[0x41, 0xba]); // mov $value, %r10d
         self.word(value);
         self.load_address(0);
-        self.jump(exit);
     }
 
     /// Jumps to a position in the next thunk of the object.
@@ -314,6 +344,23 @@ impl<'a> Writer<'a> {
     /// Calls a function on the kernel stack. If the function is not known yet, the operand stays
     /// zero. Returns the branch that is taken if the kernel has work to do.
     pub(super) fn call_on_kernel_stack(&mut self, function: Option<u64>, kernel: &Kernel) -> usize {
+        self.on_kernel_stack(kernel, 5, |writer| match function {
+            Some(function) => writer.operand(0xe8, function), // call
+            None => writer.bytes(&[0xe8, 0, 0, 0, 0]),
+        })
+    }
+
+    /// The same with an instruction that calls the function in another way.
+    pub(super) fn call_on_kernel_stack_by(&mut self, call: &[u8], kernel: &Kernel) -> usize {
+        self.on_kernel_stack(kernel, call.len(), |writer| writer.bytes(call))
+    }
+
+    fn on_kernel_stack(
+        &mut self,
+        kernel: &Kernel,
+        size: usize,
+        call: impl FnOnce(&mut Self),
+    ) -> usize {
         let layout = &self.abi.thunk;
         let (switch, ret, pop) = (layout.switch, layout.ret, layout.pop);
         self.pad_to("UKL_THUNK_SWITCH", switch.saturating_sub(3), 3);
@@ -325,11 +372,8 @@ impl<'a> Writer<'a> {
         self.bytes(&[0x50]); // push %rax
         // DW_CFA_def_cfa_expression: DW_OP_breg7 0, DW_OP_deref, DW_OP_plus_uconst
         self.cfa(&[0x0f, 5, 0x77, 0, 0x06, 0x23, depth]);
-        self.pad_to("UKL_THUNK_RETURN", ret.saturating_sub(5), 5);
-        match function {
-            Some(function) => self.operand(0xe8, function), // call
-            None => self.bytes(&[0xe8, 0, 0, 0, 0]),
-        }
+        self.pad_to("UKL_THUNK_RETURN", ret.saturating_sub(size), size);
+        call(self);
         let to_exit = self.test_exit_work(kernel);
         self.pad_to("UKL_THUNK_POP", pop, 1);
         self.bytes(&[0x5c]); // pop %rsp
@@ -356,6 +400,18 @@ impl<'a> Writer<'a> {
         }
         self.described = self.at;
         self.frame.extend(instructions);
+    }
+
+    /// The thunk of a linked file, whose calls enter at `entry`.
+    pub(super) fn finish_linked(mut self, entry: usize) -> Result<LinkedThunk> {
+        let literals = std::mem::take(&mut self.literals);
+        let code = self.finish(0, None)?;
+        Ok(LinkedThunk {
+            code: code.code,
+            entry,
+            literals: literals.iter().map(|o| (o.offset, o.target)).collect(),
+            frame: code.frame,
+        })
     }
 
     pub(super) fn finish(mut self, ring3: usize, call: Option<usize>) -> Result<ThunkCode> {
