@@ -16,6 +16,7 @@ use testsuite::dirs::scratch;
 use testsuite::dirs::volume;
 use testsuite::guest;
 use testsuite::harness;
+use testsuite::http;
 use testsuite::process;
 use testsuite::process::words;
 use testsuite::redis::Redis;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             ("rootfs", rootfs),
             ("container", container),
             ("package", package),
+            ("nginx", nginx),
         ],
     )
 }
@@ -431,6 +433,18 @@ fn container(tools: &Tools) -> Result<()> {
     ensure!(ring0 == expected, "{ring0}");
     ensure!(ring3 == ring0.replace("ring 0", "ring 3"), "{ring3}");
 
+    // A volume with another program at the same path is noticed.
+    let hiding = scratch(tools, "pack-container-volume")?;
+    report(&hiding.join("report"))?;
+    let hiding = format!("{}:/usr/bin", hiding.display());
+    let output = guest::run_unchecked(tools, "hidden.log", &words(&[&"-v", &hiding, &image]), b"")?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.end == Some(End::Exit(125)), "{said}");
+    ensure!(
+        said.contains("/usr/bin/report: a volume hides the image's program"),
+        "{said}"
+    );
+
     let mut command = Command::new(tools.bin.join("ukl-run"));
     command.args(["--dry-run", "-P"]).arg(&image);
     let shown = process::check(&mut command, patient(Duration::from_secs(60)))?;
@@ -457,4 +471,41 @@ fn package(tools: &Tools) -> Result<()> {
         0,
         &["from a package\n"],
     )
+}
+
+/// A server of a package, whose worker runs as another user.
+fn nginx(tools: &Tools) -> Result<()> {
+    let files = scratch(tools, "pack-nginx-files")?;
+    let (site, page) = (files.join("site"), files.join("index.html"));
+    fs::write(&site, "server { listen 80; root /srv; }\n")?;
+    fs::write(&page, "served\n")?;
+    let added = |host: &Path, guest: &str| format!("{}:{guest}", host.display());
+    let image = pack(
+        tools,
+        "pack-nginx",
+        &words(&[
+            &"--package",
+            &"nginx-light",
+            &"--add",
+            &added(&site, "/etc/nginx/sites-enabled/default"),
+            &"--add",
+            &added(&page, "/srv/index.html"),
+            &"nginx",
+            &"-g",
+            &"daemon off;",
+        ]),
+    )?;
+    for ring in [None, Some("--ring3")] {
+        let log = format!("nginx{}.log", ring.unwrap_or_default());
+        let options: Vec<&OsStr> = ring.iter().map(OsStr::new).collect();
+        let options = [options, vec![image.as_os_str()]].concat();
+        let mut server = Server::start(tools, &log, 80, &options)?;
+        let answer = server.wait_for(|port| http::get(port, "/"))?;
+        ensure!(answer == (200, "served\n".into()), "{ring:?}: {answer:?}");
+        for _ in 0..50 {
+            ensure!(http::get(server.port, "/")? == answer);
+        }
+        server.cut()?;
+    }
+    Ok(())
 }

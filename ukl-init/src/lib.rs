@@ -37,6 +37,7 @@ use std::sync::atomic::Ordering;
 
 use ukl_proto::image_conf::ImageConf;
 use ukl_proto::run;
+use ukl_proto::run::Ring;
 use ukl_proto::run::Stdio;
 use ukl_proto::status::Output;
 use ukl_proto::status::Report;
@@ -111,7 +112,11 @@ fn guest(status: &mut Option<Arc<Status>>) -> Result<Ended> {
     net::add_host(&run.hostname);
     sys::raise_limits();
     net::bring_up(&run.network);
+    let marked = program::marked(&image);
     mounts::volumes(&run)?;
+    if run.ring == Ring::Zero {
+        program::check_marks(&marked)?;
+    }
 
     let mut streams = Streams::new(&run)?;
     let path = program::for_ring(&image, run.ring)?;

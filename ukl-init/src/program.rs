@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -83,6 +84,32 @@ pub fn for_ring(image: &ImageConf, ring: Ring) -> Result<PathBuf> {
         }
     }
     Ok(path)
+}
+
+/// The image's programs that are marked for ring 0.
+pub fn marked(image: &ImageConf) -> Vec<PathBuf> {
+    let programs = image.ring0.iter().chain([&image.program]);
+    let marked = programs.filter(|path| is_marked(Path::new(path)));
+    marked.map(PathBuf::from).collect()
+}
+
+/// Fails if one of these programs is not marked any more, because a volume has another file at its
+/// path. That file would run at ring 3.
+pub fn check_marks(programs: &[PathBuf]) -> Result<()> {
+    match programs.iter().find(|path| !is_marked(path)) {
+        None => Ok(()),
+        Some(path) => Err(Error(format!(
+            "{}: a volume hides the image's program, which is marked for ring 0; mount the volume \
+             elsewhere (--host-tools has volumes, too)",
+            path.display()
+        ))),
+    }
+}
+
+fn is_marked(path: &Path) -> bool {
+    let mut header = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut header));
+    read.is_ok() && ring3::is_marked(&header)
 }
 
 /// Mounts the ring-3 variant of a program over it. The copy's name begins with `prefix`.

@@ -26,6 +26,8 @@ Environment:
     name = "ukl-pack",
     version,
     after_help = ENVIRONMENT,
+    override_usage = "ukl-pack -o FILE [OPTION]... PROGRAM [ARGUMENT]...\n       \
+                      ukl-pack -o FILE --rootfs DIR|TAR [--entry COMMAND] [OPTION]...",
     max_term_width = 100
 )]
 pub struct Args {

@@ -1,8 +1,10 @@
 //! Makes the image.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -192,7 +194,14 @@ pub fn contents(args: &Args, progress: &Progress) -> Result<Contents> {
     }
     let added: Vec<Vec<u8>> = added(&mut root, args, path.as_bytes());
     for object in found.more.iter().chain(&added) {
-        let closure = finder.closure(&mut root, object)?;
+        let mut closure = finder.closure(&mut root, object)?;
+        // A program that loads a plugin may have loaded the plugin's libraries before.
+        let is_added = |name: &[u8]| {
+            added
+                .iter()
+                .any(|path| path.ends_with(&[b"/", name].concat()))
+        };
+        closure.missing.retain(|(name, _)| !is_added(name));
         if root.host.is_some() {
             warnings.extend(missing(&closure));
         }
@@ -346,8 +355,9 @@ fn absolute(program: &[u8], root: &Root) -> Result<Vec<u8>> {
     if root.host.is_none() || !is_relative {
         return Ok(program.to_vec());
     }
-    let here = std::env::current_dir().map_err(Error::file(Path::new(".")))?;
-    Ok([here.as_os_str().as_bytes(), b"/", program].concat())
+    let path = std::path::absolute(OsStr::from_bytes(program));
+    let path = path.map_err(Error::file(Path::new(".")))?;
+    Ok(path.into_os_string().into_vec())
 }
 
 /// A path in the image as text.

@@ -185,6 +185,39 @@ fn options_say_how_the_program_is_started() {
 }
 
 #[test]
+fn libraries_of_plugins_are_looked_for_among_the_added_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("inner")).unwrap();
+    fs::write(path("empty.c"), "").unwrap();
+    for (name, needed) in [
+        ("inner/libone.so", None),
+        ("libtwo.so", Some("inner/libone.so")),
+    ] {
+        let soname = Path::new(name).file_name().unwrap().to_str().unwrap();
+        let output = Command::new("cc")
+            .args([
+                "-shared",
+                "-Wl,--no-as-needed",
+                &format!("-Wl,-soname,{soname}"),
+                "-o",
+            ])
+            .args([path(name), path("empty.c")])
+            .args(needed.map(path))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let all = format!("{}:/plugins", dir.path().display());
+    let made = contents(&["--add", &all, "/bin/bash"]).unwrap();
+    assert!(made.warnings.is_empty(), "{:?}", made.warnings);
+    let one = format!("{}:/plugins/libtwo.so", path("libtwo.so").display());
+    let made = contents(&["--add", &one, "/bin/bash"]).unwrap();
+    let expected = "/plugins/libtwo.so: needs libone.so, which was not found";
+    assert_eq!(made.warnings, [expected]);
+}
+
+#[test]
 fn what_cannot_be_packed_is_an_error() {
     let dir = rootfs();
     fs::write(dir.path().join("bin/text"), "text").unwrap();
