@@ -78,7 +78,7 @@ impl Rewriter {
         identity.update(env!("CARGO_PKG_VERSION").as_bytes());
         for name in ["abi", "syscalls", "vmlinux"] {
             let path = archive.join(name);
-            identity.update(&*files.read(&path)?);
+            identity.update(&files.read(&path)?);
         }
         // During development the tool changes without a change of its version.
         if let Ok(myself) = std::env::current_exe().and_then(fs::metadata)
