@@ -2,8 +2,8 @@
 // policy, in one boot. The time stamp counter counts guest instructions under `ukl-run --icount`, and time otherwise.
 //
 // At ring 0 it starts its ring-3 variant (the first argument), the one linked without shortcuts (the second), the one
-// for shared stacks (the third) and the ring-3 variant marked for ring 0 (the fourth), which write their figures to a
-// pipe. Kernel code calls the kernel's getppid function, which shows how much of the cost does not belong to the
+// for shared stacks (the third), the ring-3 variant marked for ring 0 (the fourth) and one that is linked dynamically
+// (the fifth, compiled with -DDYNAMIC), which write their figures to a pipe. Kernel code calls the kernel's getppid function, which shows how much of the cost does not belong to the
 // transition.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -199,6 +199,7 @@ static void policy(int bits) {
     for (int i = 0; i < 300; i++) getppid();
 }
 
+#ifndef DYNAMIC
 static void start(const char *program, const char *as) {
     int status;
     pid_t pid = fork();
@@ -209,6 +210,8 @@ static void start(const char *program, const char *as) {
     }
     must(waitpid(pid, &status, 0) == pid && status == 0, program);
 }
+
+#endif
 
 enum { PERIOD = 50000 };
 
@@ -229,11 +232,12 @@ int main(int argc, char **argv) {
         must(personality(0xffffffff) & SHARED, "sharing the stack");
         return 0;
     }
-    if (argc == 2 && strcmp(argv[1], "syscall") == 0) {
+    if (argc == 2 && (strcmp(argv[1], "syscall") == 0 || strcmp(argv[1], "dynamic") == 0)) {
         policy(BYPASS);
-        measure("syscall", stdout);
+        measure(argv[1], stdout);
         return 0;
     }
+#ifndef DYNAMIC
     if (argc == 2) {
         policy(0);
         measure("base", stdout);
@@ -244,18 +248,19 @@ int main(int argc, char **argv) {
         measure("bypass", stdout);
         return 0;
     }
-    must(argc == 7, "usage: bench RING3 PLAIN SHARED SYSCALL ROUNDS INTERRUPTS");
-    for (int round = atoi(argv[5]); round > 0; round--) {
+    must(argc == 8, "usage: bench RING3 PLAIN SHARED SYSCALL DYNAMIC ROUNDS INTERRUPTS");
+    for (int round = atoi(argv[6]); round > 0; round--) {
         start(argv[1], "calls");
         start(argv[2], "plain");
         start(argv[3], "shared");
         start(argv[4], "syscall");
+        start(argv[5], "dynamic");
         policy(BYPASS);
         measure("shortcuts", stdout);
     }
     printf("function|getppid|%.1f\n", ticks_of_getppid(500) / 500.0);
     // The period equals counter ticks only if the counter counts nanoseconds.
-    if (atoi(argv[6])) {
+    if (atoi(argv[7])) {
         // Timers are coarse until the guest has calibrated its clock.
         struct timespec resolution, moment = {0, 50000000};
         for (int i = 0; i < 200 && clock_getres(CLOCK_MONOTONIC, &resolution) == 0 && resolution.tv_nsec != 1; i++)
@@ -268,5 +273,6 @@ int main(int argc, char **argv) {
         interrupts("ret", PERIOD, stdout);
         ticks_stop();
     }
+#endif
     return 0;
 }

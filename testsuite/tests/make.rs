@@ -141,7 +141,7 @@ fn install(tools: &Tools) -> Result<()> {
         let said = String::from_utf8_lossy(&said);
         let line = said.lines().find(|line| line.starts_with(&archive));
         ensure!(
-            line.is_some_and(|line| line.contains("ABI version 1")),
+            line.is_some_and(|line| line.contains("ABI version 2")),
             "{words}: {said}"
         );
     }

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     harness::run(
         "pack",
         &[
+            ("libraries", libraries),
             ("bash", bash),
             ("python", python),
             ("perl", perl),
@@ -89,6 +90,38 @@ fn equal(
     ensure!(ring0 == ring3, "ring 0:\n{ring0}\nring 3:\n{ring3}");
     for text in contained {
         ensure!(ring0.contains(text), "no `{text}' in:\n{ring0}");
+    }
+    Ok(())
+}
+
+/// A program at ring 0 runs on rewritten libraries; its child at ring 3 and the same program at ring
+/// 3 do not.
+fn libraries(tools: &Tools) -> Result<()> {
+    let script = r#"echo "$(< /proc/$$/maps)"; echo ---; cat /proc/self/maps"#;
+    let image = pack(
+        tools,
+        "pack-libraries",
+        &words(&[&"--add", &"/usr/bin/cat", &"/usr/bin/bash", &"-c", &script]),
+    )?;
+    let outputs = at_both(tools, &image, &[], &[], 0)?;
+    for (output, at_ring0) in outputs.iter().zip([true, false]) {
+        let parts = output.split_once("---");
+        let Some((program, child)) = parts else {
+            anyhow::bail!("no child in:\n{output}");
+        };
+        for (maps, is_rewritten) in [(program, at_ring0), (child, false)] {
+            for (rewritten, name) in [
+                (true, "/usr/lib/ukl/libc.so.6"),
+                (true, "/usr/lib/ukl/ld-linux.so.2"),
+                (false, "-gnu/libc.so.6"),
+                (false, "-gnu/ld-linux-x86-64.so.2"),
+            ] {
+                ensure!(
+                    maps.contains(name) == (rewritten == is_rewritten),
+                    "{name} in:\n{maps}"
+                );
+            }
+        }
     }
     Ok(())
 }

@@ -31,6 +31,8 @@ use std::path::PathBuf;
 
 use ukl_common::cache;
 use ukl_common::files;
+use ukl_proto::ring3;
+use ukl_proto::ring3::INTERPRETERS;
 
 use crate::elf;
 use crate::error::At;
@@ -45,12 +47,6 @@ pub const DIRECTORY: &str = "/usr/lib/ukl";
 
 /// The cache of library paths that glibc's interpreter reads at ring 0 (`ld.so.cache(5)`).
 pub const CACHE: &str = "/etc/ukl.cache";
-
-/// The interpreters: the path in `PT_INTERP`, and the path at ring 0.
-const INTERPRETERS: [(&str, &str); 2] = [
-    ("/lib64/ld-linux-x86-64.so.2", "/usr/lib/ukl/ld-linux.so.2"),
-    ("/lib/ld-musl-x86_64.so.1", "/usr/lib/ukl/ld-musl.so"),
-];
 
 /// The least recently used rewritten files are removed until the rest is within this size.
 const LIMIT: u64 = 1 << 30;
@@ -99,17 +95,21 @@ impl Rewriter {
     /// The result is cached by the content of the file.
     pub fn rewrite(&self, path: &Path) -> Result<Vec<u8>> {
         let data = fs::read(path).at(path)?;
+        self.rewrite_data(&path.to_string_lossy(), &data)
+    }
+
+    /// The same for the bytes of a file. `name` is for error messages.
+    pub fn rewrite_data(&self, name: &str, data: &[u8]) -> Result<Vec<u8>> {
         let entry = self.cache.as_ref().map(|(dir, identity)| {
             let mut hasher = blake3::Hasher::new();
-            hasher.update(identity.as_bytes()).update(&data);
+            hasher.update(identity.as_bytes()).update(data);
             dir.join(format!("{}.elf", hasher.finalize().to_hex()))
         });
         if let Some((bytes, _)) = entry.as_deref().and_then(cache::read) {
             return Ok(bytes);
         }
-        let name = path.to_string_lossy();
         let source = LinkedThunks(&self.kernel);
-        let rewritten = symbol_rewriter::rewrite_linked(&name, &data, &source)?;
+        let rewritten = symbol_rewriter::rewrite_linked(name, data, &source)?;
         if let (Some(entry), Some((dir, _))) = (entry, &self.cache) {
             // Without the cache, the next call takes longer.
             let _ = cache::put(&entry, &rewritten.data, b"");
@@ -133,7 +133,7 @@ impl Rewriter {
                 elf::mark(&mut data, self.kernel.abi.e_flags)?;
                 set_interpreter(&mut data).map_err(wrong)?;
             }
-            false if is_glibc_interpreter(path) => set_directory(&mut data).map_err(wrong)?,
+            false if is_glibc_interpreter(path) => search_directory(&mut data).map_err(wrong)?,
             false => {}
         }
         Ok(data)
@@ -154,32 +154,39 @@ fn is_glibc_interpreter(path: &Path) -> bool {
 
 /// Overwrites the name of the interpreter, if the file has one.
 fn set_interpreter(data: &mut [u8]) -> Result<(), &'static str> {
-    let Some(range) = elf::interpreter(data) else {
+    if elf::interpreter(data).is_none() || ring3::use_ring0_interpreter(data) {
         return Ok(());
-    };
-    let field = data.get_mut(range).ok_or("its PT_INTERP is malformed")?;
-    let end = field.iter().position(|&byte| byte == 0);
-    let old = std::str::from_utf8(&field[..end.unwrap_or(field.len())]);
-    let new = old
-        .ok()
-        .and_then(interpreter)
-        .ok_or("its interpreter is neither glibc's nor musl's for x86-64")?;
-    replace(field, new)
+    }
+    Err("its interpreter is neither glibc's nor musl's for x86-64")
 }
 
-/// Makes glibc's interpreter search [`DIRECTORY`].
-fn set_directory(data: &mut [u8]) -> Result<(), &'static str> {
-    const FIRST: &[u8] = b"\0/lib/x86_64-linux-gnu/\0";
-    const USUAL_CACHE: &[u8] = b"\0/etc/ld.so.cache\0";
-    // The length of the directory is elsewhere, so it must not change. Slashes fill the room.
-    let room = FIRST.len() - 2;
-    let directory = format!("{DIRECTORY:/<room$}");
-    for (old, new) in [(FIRST, directory.as_str()), (USUAL_CACHE, CACHE)] {
-        let at = memchr::memmem::find(data, old)
+/// The directory that glibc's interpreter searches first in Debian. glibc keeps its length elsewhere.
+const FIRST: &str = "/lib/x86_64-linux-gnu/";
+
+/// [`DIRECTORY`] in the length of [`FIRST`]: slashes fill the room.
+fn directory() -> String {
+    format!("{DIRECTORY:/<room$}", room = FIRST.len())
+}
+
+/// Makes glibc's interpreter search [`DIRECTORY`] and read [`CACHE`].
+pub fn search_directory(data: &mut [u8]) -> Result<(), &'static str> {
+    for (old, new) in [(FIRST, directory().as_str()), ("/etc/ld.so.cache", CACHE)] {
+        let old = format!("\0{old}\0");
+        let at = memchr::memmem::find(data, old.as_bytes())
             .ok_or("it does not search the directories of Debian's glibc")?;
         replace(&mut data[at + 1..at + old.len()], new)?;
     }
     Ok(())
+}
+
+/// Makes [`CACHE`] of the cache of ring 3: the C library is the one in [`DIRECTORY`].
+pub fn ring0_cache(cache: &[u8]) -> Vec<u8> {
+    let (old, new) = (format!("{FIRST}libc.so.6\0"), directory());
+    let mut data = cache.to_vec();
+    for at in memchr::memmem::find_iter(cache, old.as_bytes()) {
+        data[at..at + new.len()].copy_from_slice(new.as_bytes());
+    }
+    data
 }
 
 /// Overwrites a string and the NUL after it.
@@ -208,11 +215,16 @@ mod tests {
     #[test]
     fn the_directory_keeps_its_length() {
         let mut data = b"x\0/lib/x86_64-linux-gnu/\0/usr/lib/\0/etc/ld.so.cache\0y".to_vec();
-        set_directory(&mut data).unwrap();
+        search_directory(&mut data).unwrap();
         assert_eq!(
             data,
             b"x\0/usr/lib/ukl//////////\0/usr/lib/\0/etc/ukl.cache\0\0\0y"
         );
-        assert!(set_directory(&mut data).is_err());
+        assert!(search_directory(&mut data).is_err());
+        let cache = b"a\0/lib/x86_64-linux-gnu/libc.so.6\0/lib/x86_64-linux-gnu/libm.so.6\0";
+        assert_eq!(
+            ring0_cache(cache),
+            b"a\0/usr/lib/ukl//////////libc.so.6\0/lib/x86_64-linux-gnu/libm.so.6\0"
+        );
     }
 }

@@ -17,6 +17,7 @@ use ukl_image::guest;
 use ukl_image::tree::Node;
 use ukl_image::tree::Tree;
 use ukl_ld::kernel::abi::Abi;
+use ukl_ld::linked::Rewriter;
 use ukl_proto::image_conf::ImageConf;
 use ukl_proto::image_conf::Start;
 use ukl_proto::policy::Policy;
@@ -62,6 +63,8 @@ pub struct Contents {
     pub conf: ImageConf,
     /// What was noticed on the way.
     pub warnings: Vec<String>,
+    /// Why libraries of programs at ring 0 could not be rewritten.
+    pub notes: Vec<String>,
 }
 
 /// Runs the command with these arguments.
@@ -79,15 +82,20 @@ pub fn run(args: &Args) -> Result<()> {
         )));
     }
     let base = Base::read(&kernel)?;
+    let rewriter = Rewriter::open(&kernel).map_err(|error| Error::Kernel(error.to_string()))?;
 
     let Contents {
         mut tree,
         conf,
         warnings,
-    } = contents(args, &progress)?;
+        notes,
+    } = contents(args, &progress, Some(&rewriter))?;
     progress.clear();
     for warning in warnings {
         messages::warning(TOOL, warning);
+    }
+    for note in notes {
+        messages::note(TOOL, format_args!("{note}; system calls take longer"));
     }
     guest::add_init(&mut tree, &library.init(), &conf)?;
     let size: usize = tree.iter().map(|(_, node)| node.data.len()).sum();
@@ -149,8 +157,8 @@ fn check_output(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Puts the files together.
-pub fn contents(args: &Args, progress: &Progress) -> Result<Contents> {
+/// Puts the files together. Without a rewriter, the system calls of libraries stay as they are.
+pub fn contents(args: &Args, progress: &Progress, rewriter: Option<&Rewriter>) -> Result<Contents> {
     let (mut root, config) = root(args, progress)?;
     let mut warnings = Vec::new();
     for (host, guest) in &args.add {
@@ -228,7 +236,8 @@ pub fn contents(args: &Args, progress: &Progress) -> Result<Contents> {
     if let Some(dir) = &start.workdir {
         add_workdir(&mut tree, dir, owner)?;
     }
-    ring0.pass(&mut tree, RING0_MARK);
+    progress.step("rewriting system calls");
+    let notes = ring0.pass(&mut tree, rewriter);
 
     let program_file = tree.resolve(&program);
     let others = ring0
@@ -255,6 +264,7 @@ pub fn contents(args: &Args, progress: &Progress) -> Result<Contents> {
         tree,
         conf,
         warnings,
+        notes,
     })
 }
 

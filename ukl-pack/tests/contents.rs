@@ -21,7 +21,7 @@ fn contents<T: Into<OsString> + Clone>(words: &[T]) -> Result<Contents, Error> {
         .into_iter()
         .chain(words.iter().cloned().map(Into::into));
     let args = Args::try_parse_from(words).unwrap();
-    pack::contents(&args, &Progress::new())
+    pack::contents(&args, &Progress::new(), None)
 }
 
 fn is_marked(contents: &Contents, path: &str) -> bool {

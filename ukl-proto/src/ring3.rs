@@ -4,6 +4,11 @@
 //! its thunks, through which its system calls enter the kernel. The code that a thunk executes at
 //! ring 3 is elsewhere in the same thunk. To make the ring-3 variant, it is copied to the thunk's
 //! entry.
+//!
+//! A dynamic program at ring 0 may also name an interpreter of its own, whose system calls have been
+//! rewritten. The ring-3 variant names the ordinary one again.
+
+use std::ops::Range;
 
 /// The offset of `e_flags` in a 64-bit ELF header (elf(5)).
 pub const E_FLAGS: usize = 48;
@@ -13,6 +18,13 @@ pub const RING0_MARK: u32 = 0x554b_4c30;
 
 /// How many bytes of a thunk differ at ring 3.
 pub const PATCH_SIZE: usize = 8;
+
+/// The interpreters of dynamic programs: the path in `PT_INTERP` of an ordinary program, and the one
+/// at ring 0, which is not longer.
+pub const INTERPRETERS: [(&str, &str); 2] = [
+    ("/lib64/ld-linux-x86-64.so.2", "/usr/lib/ukl/ld-linux.so.2"),
+    ("/lib/ld-musl-x86_64.so.1", "/usr/lib/ukl/ld-musl.so"),
+];
 
 /// Consecutive thunks in a program's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,13 +116,87 @@ pub fn make_ordinary(program: &mut [u8], tables: &[ThunkTable]) -> Result<(), Ou
             .get_mut(E_FLAGS..E_FLAGS + 4)
             .ok_or(Outside)?
             .fill(0);
+        replace_interpreter(
+            program,
+            INTERPRETERS.map(|(ordinary, ring0)| (ring0, ordinary)),
+        );
     }
     tables.iter().try_for_each(|table| table.patch(program))
+}
+
+/// Makes a program name the interpreter of ring 0. Returns whether it named one of
+/// [`INTERPRETERS`].
+pub fn use_ring0_interpreter(program: &mut [u8]) -> bool {
+    replace_interpreter(program, INTERPRETERS)
+}
+
+fn replace_interpreter(program: &mut [u8], names: [(&str, &str); INTERPRETERS.len()]) -> bool {
+    let Some(field) = interpreter(program).and_then(|range| program.get_mut(range)) else {
+        return false;
+    };
+    let end = field.iter().position(|&byte| byte == 0);
+    let old = &field[..end.unwrap_or(field.len())];
+    let found = names.iter().find(|(from, _)| from.as_bytes() == old);
+    match found {
+        Some((_, to)) if to.len() < field.len() => {
+            field.fill(0);
+            field[..to.len()].copy_from_slice(to.as_bytes());
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The range of a 64-bit ELF file that has the name of its interpreter (elf(5), `Elf64_Phdr`).
+fn interpreter(program: &[u8]) -> Option<Range<usize>> {
+    const PT_INTERP: u32 = 3;
+    let number = |at: usize| {
+        let bytes = program.get(at..)?.first_chunk()?;
+        usize::try_from(u64::from_le_bytes(*bytes)).ok()
+    };
+    let half = |at: usize| Some(u16::from_le_bytes(*program.get(at..)?.first_chunk()?).into());
+    let (table, size, count): (usize, usize, usize) = (number(32)?, half(54)?, half(56)?);
+    for index in 0..count {
+        let header = table.checked_add(index.checked_mul(size)?)?;
+        let kind = program.get(header..)?.first_chunk()?;
+        if u32::from_le_bytes(*kind) == PT_INTERP {
+            let start = number(header.checked_add(8)?)?;
+            return Some(start..start.checked_add(number(header.checked_add(32)?)?)?);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interpreter_of_ring_0_is_replaced_and_restored() {
+        let original = std::fs::read("/proc/self/exe").unwrap();
+        let mut program = original.clone();
+        assert!(use_ring0_interpreter(&mut program));
+        let name = |program: &[u8]| program[interpreter(program).unwrap()].to_vec();
+        assert!(name(&program).starts_with(INTERPRETERS[0].1.as_bytes()));
+        assert_eq!(name(&program).last(), Some(&0));
+        assert!(!use_ring0_interpreter(&mut program));
+        make_ordinary(&mut program, &[]).unwrap();
+        assert_eq!(program, original);
+        for (ordinary, ring0) in INTERPRETERS {
+            assert!(ring0.len() <= ordinary.len());
+        }
+    }
+
+    #[test]
+    fn a_malformed_program_has_no_interpreter() {
+        let program = std::fs::read("/proc/self/exe").unwrap();
+        for length in [0, 40, 63, 70, 130] {
+            assert_eq!(interpreter(&program[..length]), None);
+        }
+        let mut wrong = program.clone();
+        wrong[32..40].fill(0xff);
+        assert_eq!(interpreter(&wrong), None);
+    }
 
     #[test]
     fn the_bytes_for_ring_3_are_copied_to_the_entry() {
