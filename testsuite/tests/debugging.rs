@@ -139,7 +139,9 @@ fn exceptions(tools: &Tools) -> Result<()> {
             "backtrace",
             &format!("tbreak traced.c:{}", mark("traced.c", "touch")),
             "continue",
-            "break handle_mm_fault",
+            // Another process may have a page fault first.
+            "set $page = (long)page",
+            "break handle_mm_fault if $rsi == $page",
             "continue",
             "backtrace",
         ],
