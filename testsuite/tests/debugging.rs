@@ -134,7 +134,8 @@ fn exceptions(tools: &Tools) -> Result<()> {
     let text = Session::of(&program, "exceptions").run(
         tools,
         &[
-            "break handler",
+            // gdb may stop twice at a breakpoint that it steps over.
+            "tbreak handler",
             "continue",
             "backtrace",
             &format!("tbreak traced.c:{}", mark("traced.c", "touch")),
