@@ -340,7 +340,8 @@ pub enum Step {
 }
 
 impl Step {
-    fn of(node: &Node<'_>) -> Step {
+    /// What a node is.
+    pub fn of(node: &Node<'_>) -> Step {
         if node.is_dir() {
             Step::Directory
         } else if node.is_symlink() {

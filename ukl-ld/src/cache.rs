@@ -32,23 +32,29 @@ pub struct Entry {
     pub thunks: BTreeSet<Thunk>,
 }
 
+/// What identifies the rewriter in the tool at this path.
+pub fn rewriter(myself: &Path) -> Vec<u8> {
+    let mut identity = symbol_rewriter::VERSION.as_bytes().to_vec();
+    identity.push(0);
+    // During development the rewriter changes without a change of its version.
+    if let Ok(meta) = fs::metadata(myself) {
+        let age = meta
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        identity.extend_from_slice(&meta.len().to_le_bytes());
+        identity.extend_from_slice(&age.unwrap_or_default().as_nanos().to_le_bytes());
+    }
+    identity
+}
+
 impl Cache {
     /// Opens the cache, and creates it if necessary. Returns `None` if that is not possible; a link
     /// works without it, only more slowly.
     pub fn open(myself: &Path, prefix: &[u8]) -> Option<Cache> {
         let dir = cache::directory("rewritten")?;
-        let mut salt = symbol_rewriter::VERSION.as_bytes().to_vec();
-        salt.push(0);
+        let mut salt = rewriter(myself);
         salt.extend_from_slice(prefix);
-        // During development the rewriter changes without a change of its version.
-        if let Ok(meta) = fs::metadata(myself) {
-            let age = meta
-                .modified()
-                .ok()
-                .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-            salt.extend_from_slice(&meta.len().to_le_bytes());
-            salt.extend_from_slice(&age.unwrap_or_default().as_nanos().to_le_bytes());
-        }
         Some(Cache { dir, salt })
     }
 

@@ -169,19 +169,6 @@ fn has_pie_flag<'d, R: object::ReadRef<'d>>(file: &ElfFile64<'d, Endianness, R>)
     })
 }
 
-/// The range of a file that contains the name of its interpreter.
-pub fn interpreter(data: &[u8]) -> Option<std::ops::Range<usize>> {
-    let file = ElfFile64::<Endianness>::parse(data).ok()?;
-    let endian = file.endian();
-    let headers = file.elf_program_headers();
-    let header = headers
-        .iter()
-        .find(|header| header.p_type(endian) == elf::PT_INTERP)?;
-    let start = usize::try_from(header.p_offset(endian)).ok()?;
-    let size = usize::try_from(header.p_filesz(endian)).ok()?;
-    Some(start..start.checked_add(size)?)
-}
-
 /// Sets the `e_flags` that mark a program for ring 0.
 pub fn mark(program: &mut [u8], e_flags: u32) -> Result<()> {
     let field = program.get_mut(E_FLAGS..E_FLAGS + 4);

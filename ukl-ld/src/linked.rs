@@ -14,7 +14,7 @@
 //! the rewritten interpreter and libraries are in a directory of their own, [`DIRECTORY`]:
 //!
 //! - A program names its interpreter in `PT_INTERP`. [`Rewriter::for_ring0`] changes that to a path
-//!   in [`DIRECTORY`] ([`interpreter`] has the names). The new path is not longer, so it fits into
+//!   in [`DIRECTORY`] ([`ring3::INTERPRETERS`] has the names). The new path is not longer, so it fits into
 //!   the place of the old one.
 //! - glibc's interpreter searches the directories that are compiled into it.
 //!   [`Rewriter::for_ring0`] replaces the first of them by [`DIRECTORY`], and the name of the cache,
@@ -32,7 +32,6 @@ use std::path::PathBuf;
 use ukl_common::cache;
 use ukl_common::files;
 use ukl_proto::ring3;
-use ukl_proto::ring3::INTERPRETERS;
 
 use crate::elf;
 use crate::error::At;
@@ -51,12 +50,6 @@ pub const CACHE: &str = "/etc/ukl.cache";
 /// The least recently used rewritten files are removed until the rest is within this size.
 const LIMIT: u64 = 1 << 30;
 
-/// The path at ring 0 of the interpreter that a program names.
-pub fn interpreter(original: &str) -> Option<&'static str> {
-    let found = INTERPRETERS.iter().find(|(path, _)| *path == original);
-    found.map(|(_, path)| *path)
-}
-
 /// Rewrites linked files for the kernel of an archive.
 pub struct Rewriter {
     kernel: Kernel,
@@ -70,17 +63,12 @@ impl Rewriter {
         let files = Files::default();
         let kernel = Kernel::read(archive, &files)?;
         let mut identity = blake3::Hasher::new();
-        identity.update(symbol_rewriter::VERSION.as_bytes());
+        let myself = std::env::current_exe().unwrap_or_default();
+        identity.update(&crate::cache::rewriter(&myself));
         identity.update(env!("CARGO_PKG_VERSION").as_bytes());
         for name in ["abi", "syscalls", "vmlinux"] {
             let path = archive.join(name);
             identity.update(&files.read(&path)?);
-        }
-        // During development the tool changes without a change of its version.
-        if let Ok(myself) = std::env::current_exe().and_then(fs::metadata)
-            && let Ok(time) = myself.modified()
-        {
-            identity.update(format!("{} {time:?}", myself.len()).as_bytes());
         }
         let identity = identity.finalize();
         Ok(Rewriter {
@@ -154,7 +142,7 @@ fn is_glibc_interpreter(path: &Path) -> bool {
 
 /// Overwrites the name of the interpreter, if the file has one.
 fn set_interpreter(data: &mut [u8]) -> Result<(), &'static str> {
-    if elf::interpreter(data).is_none() || ring3::use_ring0_interpreter(data) {
+    if ring3::interpreter(data).is_none() || ring3::use_ring0_interpreter(data) {
         return Ok(());
     }
     Err("its interpreter is neither glibc's nor musl's for x86-64")
@@ -205,7 +193,7 @@ mod tests {
 
     #[test]
     fn paths_of_ring_0_fit_into_the_place_of_others() {
-        for (old, new) in INTERPRETERS {
+        for (old, new) in ring3::INTERPRETERS {
             assert!(new.len() <= old.len());
             assert!(new.starts_with(DIRECTORY));
         }

@@ -49,10 +49,10 @@ impl Root {
         let mut missing = BTreeMap::new();
         let found = tree::walk(path, |path| {
             if let Some(node) = self.tree.get(path) {
-                return Ok(Some(step(node)));
+                return Ok(Some(Step::of(node)));
             }
             let node = self::node(&host.join(OsStr::from_bytes(path)))?;
-            let step = node.as_ref().map(step);
+            let step = node.as_ref().map(Step::of);
             if let Some(node) = node {
                 missing.insert(path.to_vec(), node);
             }
@@ -100,16 +100,6 @@ impl Root {
     /// Whether this path, without symbolic links, is a regular file.
     pub fn is_file(&self, path: &[u8]) -> bool {
         self.tree.get(path).is_some_and(Node::is_file)
-    }
-}
-
-fn step(node: &Node<'_>) -> Step {
-    if node.is_dir() {
-        Step::Directory
-    } else if node.is_symlink() {
-        Step::Link(node.data.to_vec())
-    } else {
-        Step::Other
     }
 }
 

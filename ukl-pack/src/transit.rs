@@ -41,14 +41,15 @@ impl Ring0 {
     pub fn pass(&self, tree: &mut Tree<'_>, rewriter: Option<&Rewriter>) -> Vec<String> {
         let mut reasons = Vec::new();
         let mut loaders = Vec::new();
-        for (ordinary, ring0) in INTERPRETERS {
+        for names in INTERPRETERS {
+            let (ordinary, _) = names;
             let Some(path) = tree.resolve(ordinary.as_bytes()) else {
                 continue;
             };
             let Some(rewriter) = rewriter.filter(|_| self.libraries.contains(&path)) else {
                 continue;
             };
-            match self.rewritten(tree, rewriter, &path, ring0) {
+            match self.rewritten(tree, rewriter, &path, names) {
                 Ok(files) => {
                     for (path, data) in files {
                         tree.file(path.trim_start_matches('/'), 0o755, data);
@@ -67,13 +68,14 @@ impl Ring0 {
         reasons
     }
 
-    /// The rewritten loader and what it needs, by their paths in the image.
+    /// The rewritten loader and what it needs, by their paths in the image. `names` is its entry in
+    /// [`INTERPRETERS`].
     fn rewritten(
         &self,
         tree: &Tree<'_>,
         rewriter: &Rewriter,
         loader: &[u8],
-        ring0: &str,
+        names: (&str, &str),
     ) -> Result<Vec<(String, Vec<u8>)>, String> {
         if tree.resolve(b"/usr/lib").as_deref() != Some(b"usr/lib") {
             return Err("/usr/lib is not a directory of its own".into());
@@ -86,8 +88,7 @@ impl Ring0 {
         };
         let mut code = rewrite(loader)?;
         let mut files = Vec::new();
-        // musl's loader is its C library.
-        if !ring0.ends_with("ld-musl.so") {
+        if names == ring3::GLIBC {
             let dirs = LIBRARIES.map(|dir| tree.resolve(dir));
             if dirs[0] != dirs[1] {
                 return Err("/lib and /usr/lib are different directories".into());
@@ -104,7 +105,7 @@ impl Ring0 {
                 files.push((linked::CACHE.to_owned(), cache));
             }
         }
-        files.push((ring0.to_owned(), code));
+        files.push((names.1.to_owned(), code));
         Ok(files)
     }
 }

@@ -19,12 +19,15 @@ pub const RING0_MARK: u32 = 0x554b_4c30;
 /// How many bytes of a thunk differ at ring 3.
 pub const PATCH_SIZE: usize = 8;
 
-/// The interpreters of dynamic programs: the path in `PT_INTERP` of an ordinary program, and the one
-/// at ring 0, which is not longer.
-pub const INTERPRETERS: [(&str, &str); 2] = [
-    ("/lib64/ld-linux-x86-64.so.2", "/usr/lib/ukl/ld-linux.so.2"),
-    ("/lib/ld-musl-x86_64.so.1", "/usr/lib/ukl/ld-musl.so"),
-];
+/// glibc's interpreter: the path in `PT_INTERP` of an ordinary program, and the one at ring 0, which
+/// is not longer.
+pub const GLIBC: (&str, &str) = ("/lib64/ld-linux-x86-64.so.2", "/usr/lib/ukl/ld-linux.so.2");
+
+/// The same for musl, whose interpreter is its C library.
+pub const MUSL: (&str, &str) = ("/lib/ld-musl-x86_64.so.1", "/usr/lib/ukl/ld-musl.so");
+
+/// The interpreters of dynamic programs.
+pub const INTERPRETERS: [(&str, &str); 2] = [GLIBC, MUSL];
 
 /// Consecutive thunks in a program's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +151,8 @@ fn replace_interpreter(program: &mut [u8], names: [(&str, &str); INTERPRETERS.le
 }
 
 /// The range of a 64-bit ELF file that has the name of its interpreter (elf(5), `Elf64_Phdr`).
-fn interpreter(program: &[u8]) -> Option<Range<usize>> {
+/// A malformed file may place it outside.
+pub fn interpreter(program: &[u8]) -> Option<Range<usize>> {
     const PT_INTERP: u32 = 3;
     let number = |at: usize| {
         let bytes = program.get(at..)?.first_chunk()?;

@@ -57,10 +57,24 @@ fn bases(object: &Object<'_>, section: usize) -> BaseAddresses {
         .set_got(0)
 }
 
-fn eh_frame(data: &[u8]) -> EhFrame<gimli::EndianSlice<'_, LittleEndian>> {
+type Slice<'d> = gimli::EndianSlice<'d, LittleEndian>;
+
+fn eh_frame(data: &[u8]) -> EhFrame<Slice<'_>> {
     let mut section = EhFrame::new(data, LittleEndian);
     section.set_address_size(8);
     section
+}
+
+/// The next frame description entry, if there is one more.
+fn next_fde<'d>(
+    entries: &mut gimli::CfiEntriesIter<'_, EhFrame<Slice<'d>>, Slice<'d>>,
+) -> gimli::Result<Option<gimli::FrameDescriptionEntry<Slice<'d>>>> {
+    while let Some(entry) = entries.next()? {
+        if let CieOrFde::Fde(partial) = entry {
+            return partial.parse(EhFrame::cie_from_offset).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 impl Frames {
@@ -119,14 +133,10 @@ fn read_section(
     let bases = bases(object, index);
     let mut entries = section.entries(&bases);
     loop {
-        let partial = match entries.next() {
-            Ok(Some(CieOrFde::Fde(partial))) => partial,
-            Ok(Some(CieOrFde::Cie(_))) => continue,
+        let fde = match next_fde(&mut entries) {
+            Ok(Some(fde)) => fde,
             Ok(None) => return Ok(true),
             Err(_) => return Ok(false),
-        };
-        let Ok(fde) = partial.parse(EhFrame::cie_from_offset) else {
-            return Ok(false);
         };
         let offset = fde.offset();
         let end = (offset + 4 + fde.entry_len()) as u64;
@@ -160,14 +170,10 @@ fn read_linked(object: &Object<'_>, index: usize, frames: &mut Vec<Frame>) -> bo
     let bases = bases(object, index);
     let mut entries = section.entries(&bases);
     loop {
-        let partial = match entries.next() {
-            Ok(Some(CieOrFde::Fde(partial))) => partial,
-            Ok(Some(CieOrFde::Cie(_))) => continue,
+        let fde = match next_fde(&mut entries) {
+            Ok(Some(fde)) => fde,
             Ok(None) => return true,
             Err(_) => return false,
-        };
-        let Ok(fde) = partial.parse(EhFrame::cie_from_offset) else {
-            return false;
         };
         let size = object.sections[Object::IMAGE].size;
         let is_inside = fde
